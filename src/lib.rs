@@ -1,0 +1,40 @@
+//! Postern: a reverse-proxy authentication gateway.
+//!
+//! The way of a request, and the module that owns each step:
+//!
+//! accept, TLS, HTTP ([`server`]) → canonical path, client address, header guard, route, limits,
+//! token, verify, blocklist, authorise, csrf, identify, forward, answer ([`proxy`]).
+//!
+//! Modules are layers; each imports only lower ones (`tests/tidy.rs` enforces the table):
+//!
+//! | layer | modules | what they are |
+//! |---|---|---|
+//! | 0 | [`token`], [`time`], [`secret`], [`body`] | the vocabulary |
+//! | 1 | [`observe`], [`config`] | what is written down; what the operator typed |
+//! | 2 | [`store`] | every word to Redis or the embedded store |
+//! | 3 | [`auth`], [`limit`], [`blocklist`] | engines: who, how often, revoked? |
+//! | 4 | [`policy`] | raw configuration compiled to one immutable snapshot |
+//! | 5 | [`upstream`] | connections to the services behind |
+//! | 7 | [`proxy`] | the pipeline |
+//! | 8 | [`server`], [`admin`] | listeners |
+//! | 9 | [`run`] | start, reload, stop |
+//! | 10 | [`cli`] | the command line |
+
+pub mod token;
+pub mod time;
+pub mod secret;
+pub mod body;
+
+pub mod observe;
+pub mod config;
+pub mod store;
+pub mod auth;
+pub mod limit;
+pub mod blocklist;
+pub mod policy;
+pub mod upstream;
+pub mod proxy;
+pub mod server;
+pub mod admin;
+pub mod run;
+pub mod cli;

@@ -1,0 +1,1 @@
+//! Start, reload, stop: the only file that knows every module.
