@@ -1,3 +1,4 @@
 //! (in progress)
 pub mod router;
+pub mod tls;
 pub mod upstream;

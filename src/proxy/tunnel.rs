@@ -1,0 +1,68 @@
+//! WebSocket: after the upstream's own 101, and not a byte before (R32, CVE-2026-2833), the two
+//! connections are joined.
+
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+
+use super::outgoing::Ending;
+use super::record::Decision;
+use crate::body::Body;
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// Whether the client asks for a WebSocket (RFC 6455 §4.1). Asked before the guard removes the
+/// fields that say so.
+#[must_use]
+pub fn is_asked_for(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && names(&parts.headers, &CONNECTION, "upgrade")
+        && parts.headers.get_all(UPGRADE).iter().count() == 1
+        && names(&parts.headers, &UPGRADE, "websocket")
+}
+
+fn names(headers: &HeaderMap, field: &http::HeaderName, word: &str) -> bool {
+    headers.get_all(field).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word)))
+    })
+}
+
+/// Puts the two fields of a WebSocket handshake (back) onto a request or response.
+pub fn mark(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, WEBSOCKET);
+}
+
+/// Whether the upstream's 101 is for the protocol that was asked for.
+#[must_use]
+pub fn is_websocket(response: &Response<Incoming>) -> bool {
+    names(response.headers(), &UPGRADE, "websocket")
+}
+
+/// Joins the connections once both sides have switched; ends when either side does.
+pub fn join(client: OnUpgrade, upstream: Response<Incoming>, mut ending: Ending) -> Response<Body> {
+    let (parts, _) = upstream.into_parts();
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    let upstream = parts.extensions.get::<OnUpgrade>().cloned();
+    drop(tokio::spawn(async move {
+        let Some(upstream) = upstream else { return };
+        let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let copied = copy_bidirectional(&mut client, &mut upstream).await;
+        ending.complete = copied.is_ok();
+        if let Some(record) = &mut ending.record {
+            record.bytes_out = copied.map_or(0, |(_, down)| down);
+            record.decision = Decision::Allowed("tunnel");
+        }
+    }));
+    answer
+}
