@@ -48,6 +48,15 @@ impl ClaimPath {
         }
     }
 
+    /// The steps of the way: member names (or array indices), outermost first; a name is one step.
+    #[must_use]
+    pub const fn tokens(&self) -> &[String] {
+        match self {
+            Self::Name(name) => std::slice::from_ref(name),
+            Self::Pointer(tokens) => tokens.as_slice(),
+        }
+    }
+
     /// The value at this path; `None` when any step of the way is absent.
     #[must_use]
     pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
