@@ -123,10 +123,9 @@ impl Router {
     }
 }
 
-/// `.example.com` covers `a.example.com` and not `a.b.example.com`, as in certificates
-/// (RFC 9525 §6.3).
+/// `.example.com` covers `a.example.com` and `a.b.example.com`, not `example.com`.
 fn covers(suffix: &str, host: &str) -> bool {
-    host.strip_suffix(suffix).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+    host.strip_suffix(suffix).is_some_and(|below| !below.is_empty())
 }
 
 impl Paths {
@@ -279,7 +278,8 @@ mod tests {
         .unwrap();
         assert_eq!(route(&router, "api.example.com", "/a/b/c"), Some(2));
         assert_eq!(route(&router, "www.example.com", "/a/b/c"), Some(1));
-        assert_eq!(route(&router, "x.www.example.com", "/a/b/c"), Some(0));
+        assert_eq!(route(&router, "x.www.example.com", "/a/b/c"), Some(1));
+        assert_eq!(route(&router, "wwwexample.com", "/a/b/c"), Some(0));
         assert_eq!(route(&router, "example.com", "/a/b/c"), Some(0));
         assert_eq!(route(&router, "www.example.com", "/zzz"), None);
     }
