@@ -1,0 +1,199 @@
+//! From the tree to the types, with every error and not only the first.
+//!
+//! serde stops at its first error. So each error is recorded, the node that it points at is cut out
+//! of the tree, and the rest is tried again until it passes. What is then missing because it was
+//! cut out is not an error of its own.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde::Deserialize as _;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::Config;
+use super::problem::{Problem, Problems};
+use super::suggest::{listed, nearest};
+use super::tree::{self, Step};
+
+/// Errors looked for before giving up.
+const ERRORS_MAX: usize = 100;
+
+/// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
+/// the first that is missing.
+const REQUIRED: [(&str, &[&str]); 7] = [
+    ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
+    ("issuers[].keys[]", &["algorithm"]),
+    ("routes[]", &["name", "path", "upstream"]),
+    ("routes[].limits[]", &["by", "rate"]),
+    ("tls.certificates[]", &["cert", "key"]),
+    ("tls.client_auth", &["mode", "ca"]),
+    ("upstreams.*", &["servers"]),
+];
+
+/// Keys that a later release will know, by the pattern of their table, with what to do until then.
+const LATER: [(&str, &str, &str); 14] = [
+    ("", "clients", "leave the section out"),
+    ("", "endpoints", "leave the section out"),
+    ("", "forward_auth", "leave the section out"),
+    ("", "issuing", "leave the section out, and name an existing issuer in [[issuers]]"),
+    ("", "streams", "leave the section out"),
+    ("admin", "ready_requires_store", "leave it out"),
+    ("issuers[]", "backchannel_logout", "leave it out"),
+    ("issuers[]", "discovery", "fetch the provider's JWKS and write jwks_file = \"FILE\""),
+    ("issuers[]", "jwks_url", "fetch the JWKS and write jwks_file = \"FILE\""),
+    ("issuers[]", "kind", "leave it out"),
+    ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
+    ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
+    ("routes[].limits[]", "shared", "leave it out: each gateway counts for itself"),
+    ("upstreams.*", "assertion", "leave it out"),
+];
+
+/// Names of keys under which a secret would stand in the file.
+const LITERAL_SECRETS: [&str; 6] =
+    ["client_secret", "passphrase", "password", "private_key", "secret", "token_secret"];
+
+/// What the file declares, whether or not it could be understood, so that one mistake is not
+/// reported a second time wherever the name is used.
+#[derive(Debug, Default)]
+pub(super) struct Declared {
+    /// The names of issuer entries; with a nameless one in it, any name may be right.
+    pub(super) issuers: BTreeSet<String>,
+    /// Whether every issuer entry has a name.
+    pub(super) issuers_are_named: bool,
+    /// The names of upstreams.
+    pub(super) upstreams: BTreeSet<String>,
+    /// Whether `[tls] certificates` is written and not an empty list.
+    pub(super) certificates: bool,
+}
+
+impl Declared {
+    /// Looks through the tree.
+    pub(super) fn of(root: &DeTable<'_>) -> Self {
+        let field = |section: &str, key: &str| root.get(section)?.get_ref().get(key);
+        let empty = DeValue::Table(DeTable::new());
+        let issuers = root.get("issuers").map_or(&empty, Spanned::get_ref).as_array();
+        let names: Vec<_> = issuers
+            .map(|issuers| issuers.iter().map(|issuer| issuer.get_ref().get("name")).collect())
+            .unwrap_or_default();
+        let names: Vec<_> =
+            names.iter().map(|name| name.and_then(|name| name.get_ref().as_str())).collect();
+        let upstreams = root.get("upstreams").and_then(|value| value.get_ref().as_table());
+        Self {
+            issuers: names.iter().flatten().map(|name| (*name).to_owned()).collect(),
+            issuers_are_named: names.iter().all(Option::is_some),
+            upstreams: upstreams
+                .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())
+                .unwrap_or_default(),
+            certificates: field("tls", "certificates")
+                .is_some_and(|list| list.get_ref().as_array().is_none_or(|list| !list.is_empty())),
+        }
+    }
+}
+
+/// Reads the types out of the tree. `None` when the errors outnumber what is looked for.
+pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Config> {
+    let mut rest = root.clone();
+    for _ in 0..ERRORS_MAX {
+        let error = match Config::deserialize(Deserializer::from(rest.clone())) {
+            Ok(config) => return Some(config),
+            Err(error) => error,
+        };
+        let span = error.span()?;
+        let message = error.message();
+        let path = if message.starts_with("unknown field") {
+            let path = tree::find_key(rest.get_ref(), &span)?;
+            problems.push(unknown_key(&path, &span, message));
+            path
+        } else if message.starts_with("missing field") {
+            let path = tree::find_value(rest.get_ref(), &span)?;
+            missing_keys(root.get_ref(), &path, &span, message, problems);
+            path
+        } else {
+            problems.push(wrong_value(&span, message));
+            let value = tree::find_value(rest.get_ref(), &span);
+            value.or_else(|| tree::find_key(rest.get_ref(), &span))?
+        };
+        if !tree::remove(rest.get_mut(), &path) {
+            return None;
+        }
+    }
+    problems.push(Problem::new("too many errors; the rest of the file was not looked at"));
+    None
+}
+
+/// An unknown key: a literal secret, a key of a later release, or a misspelling.
+fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
+    let (Some(Step::Key(key)), above) = (path.last(), path.split_last().map_or(path, |(_, a)| a))
+    else {
+        return Problem::at(span.clone(), message);
+    };
+    let table = tree::pattern(above);
+    let known = expected(message);
+    if let Some(word) = LITERAL_SECRETS.iter().find(|word| *word == key) {
+        let help = match known.iter().find_map(|known| known.strip_suffix("_file")) {
+            Some(stem) if known.contains(&format!("{stem}_env").as_str()) => {
+                format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\"")
+            }
+            _ => "no secret belongs into this table".to_owned(),
+        };
+        return Problem::at(span.clone(), format!("`{word}`: a literal secret is refused"))
+            .help(help);
+    }
+    if let Some((.., instead)) = LATER.iter().find(|later| (later.0, later.1) == (&table, key)) {
+        return Problem::at(span.clone(), format!("`{key}` is not in this release")).help(*instead);
+    }
+    let place = match table.as_str() {
+        "" => String::new(),
+        table => format!(" in {table}"),
+    };
+    let help = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? known here: {}", listed(known)),
+        None => format!("known here: {}", listed(known)),
+    };
+    Problem::at(span.clone(), format!("unknown key `{key}`{place}")).help(help)
+}
+
+/// Every key that is missing from a table, except those that were cut out as wrong.
+fn missing_keys(
+    root: &DeTable<'_>,
+    path: &[Step],
+    span: &Range<usize>,
+    message: &str,
+    problems: &mut Problems,
+) {
+    // Numbers in `path` may have shifted when elements were cut out; the place has not.
+    let written = tree::find_value(root, span).and_then(|path| tree::value_at(root, &path));
+    let table = tree::pattern(path);
+    let named: Vec<_> = message.split('`').skip(1).step_by(2).collect();
+    let required = REQUIRED.iter().find(|(pattern, _)| *pattern == table);
+    for key in required.map_or(named.as_slice(), |(_, keys)| keys) {
+        if written.is_none_or(|written| written.get_ref().get(*key).is_none()) {
+            let message = format!("`{key}` is missing in {table}");
+            problems.push(Problem::at(span.clone(), message));
+        }
+    }
+}
+
+/// A value of the wrong type or without sense.
+fn wrong_value(span: &Range<usize>, message: &str) -> Problem {
+    if let Some(variant) = message.strip_prefix("unknown variant ") {
+        let word = variant.rsplit_once(", expected ").map_or(variant, |(word, _)| word);
+        let word = word.trim_matches('`');
+        let known = expected(message);
+        let problem = Problem::at(span.clone(), format!("{word:?} is not known here"));
+        let near = nearest(word, known.iter().copied());
+        let meant = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+        return problem.help(format!("{meant}known here: {}", listed(known)));
+    }
+    match message.split_once('\n') {
+        Some((message, help)) => Problem::at(span.clone(), message).help(help),
+        None => Problem::at(span.clone(), message),
+    }
+}
+
+/// The words between backticks behind `, expected` in serde's message.
+fn expected(message: &str) -> Vec<&str> {
+    let list = message.rsplit_once(", expected ").map_or("", |(_, list)| list);
+    list.split('`').skip(1).step_by(2).collect()
+}
