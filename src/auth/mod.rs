@@ -17,7 +17,6 @@
 mod algorithm;
 mod authorize;
 mod cache;
-mod claim_path;
 mod claims;
 mod error;
 mod extra_key;
@@ -37,7 +36,6 @@ mod tests;
 pub use algorithm::{Algorithm, Family};
 pub use authorize::{Denied, Rule};
 pub use cache::TokenCache;
-pub use claim_path::{ClaimPath, ClaimPathError};
 pub use error::VerifyError;
 pub use extra_key::{ExtraKey, ExtraKeyError};
 pub use issuers::{IssuerFilter, Issuers, SettingsError};

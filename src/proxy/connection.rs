@@ -1,10 +1,12 @@
 //! What is known of the connection that a request came on, and whether anything is going on there.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
+use super::client::Peer;
 use super::clients::ConnectionPermit;
 use crate::policy::tls;
 
@@ -13,6 +15,8 @@ use crate::policy::tls;
 pub struct Connection {
     /// Who is at the other end, as the PROXY protocol of a trusted peer or the socket tells.
     pub peer: Peer,
+    /// The peer's address as a field value.
+    pub peer_value: HeaderValue,
     /// Present on TLS listeners.
     pub tls: Option<TlsSession>,
     /// Whether requests are running.
@@ -21,23 +25,13 @@ pub struct Connection {
     pub permit: ConnectionPermit,
 }
 
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP peer.
-    Ip(IpAddr),
-    /// A process on this machine, over a unix socket; always trusted to name the client.
-    Local,
-}
-
-impl Peer {
-    /// The address that stands for the peer where an address is needed.
+impl Connection {
+    /// A connection that was just accepted.
     #[must_use]
-    pub const fn address(self) -> IpAddr {
-        match self {
-            Self::Ip(ip) => ip,
-            Self::Local => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        }
+    pub fn new(peer: Peer, tls: Option<TlsSession>, permit: ConnectionPermit) -> Self {
+        let peer_value = HeaderValue::try_from(peer.address().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { peer, peer_value, tls, activity: Activity::new(), permit }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The request as the upstream gets it, and the upstream's answer as the client gets it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -193,7 +192,9 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     join_cookies(headers);
     match &route.host {
         HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
-        HostRule::Preserve if head.authority.is_some() => drop(headers.insert(HOST, head.host_value())),
+        HostRule::Preserve if head.authority.is_some() => {
+            headers.extend(head.authority.clone().map(|host| (HOST, host)));
+        }
         HostRule::Preserve | HostRule::Upstream => {
             if let Some(server) = route.upstream.servers.first() {
                 headers.insert(HOST, server.authority.clone());
@@ -203,7 +204,7 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     headers.append(VIA, HeaderValue::from_static(via));
     headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
     headers.insert(FORWARDED_PROTO, head.scheme.clone());
-    if let Some(host) = head.forwarded_host() {
+    if let Some(host) = head.forwarded_host.clone().or_else(|| head.authority.clone()) {
         headers.insert(FORWARDED_HOST, host);
     }
     headers.insert(REAL_IP, trip.client_value());
@@ -214,9 +215,8 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
 fn forwarded_for(trip: &Trip, head: &Head) -> HeaderValue {
     let peer = &trip.connection.peer_value;
     let Some(chain) = &head.forwarded_for else { return peer.clone() };
-    let mut text = chain.clone();
-    let _ = write!(text, ", {}", peer.to_str().unwrap_or("unknown"));
-    HeaderValue::try_from(text).unwrap_or_else(|_| peer.clone())
+    let chain = [chain, peer.as_bytes()].join(&b", "[..]);
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
 }
 
 /// HTTP/2 clients may split the Cookie field; HTTP/1.1 has one (RFC 9113 §8.2.3).

@@ -20,13 +20,14 @@ pub mod preflight;
 pub mod record;
 pub mod reject;
 pub mod request_id;
+pub mod target;
+pub mod trip;
 pub mod tunnel;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY};
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -36,15 +37,16 @@ use self::clients::Clients;
 use self::connection::Connection;
 use self::head::Head;
 pub use self::outgoing::{Ending, Outgoing};
-use self::record::{Decision, Record};
+use self::record::Decision;
 pub use self::reject::Rejection;
+use self::trip::Trip;
 use crate::auth::TokenCache;
 use crate::blocklist::WorkerBlocklist;
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
 use crate::policy::Snapshot;
 use crate::policy::router::Found;
-use crate::policy::{Route, route};
+use crate::policy::Route;
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
@@ -70,22 +72,6 @@ pub struct Worker {
     pub pool: Arc<Pool>,
     /// This worker's way to the blocklist.
     pub blocklist: WorkerBlocklist,
-}
-
-/// One request on its way.
-pub struct Trip {
-    /// The worker that answers it.
-    pub worker: Arc<Worker>,
-    /// The connection it came on.
-    pub connection: Arc<Connection>,
-    /// The snapshot it is judged by.
-    pub policy: Arc<Snapshot>,
-    /// The client's address.
-    pub client: IpAddr,
-    /// Its id, for the client, the upstream and the log.
-    pub request_id: HeaderValue,
-    /// What lasts until the answer's last byte; taken by whoever sends that.
-    pub ending: Option<Ending>,
 }
 
 /// One request, from its head to the head of its answer.
@@ -155,7 +141,9 @@ fn find(
     {
         found = Found::Route(index);
     }
-    policy.second_reading(&host, path, &parts.method, &found)?;
+    if policy.reads_twice(&host, path, &parts.method, &found) {
+        return Err(Rejection::BadRequest("case_variant_of_another_route"));
+    }
     let route = match found {
         Found::Route(index) => policy.routes.get(index).cloned().ok_or(Rejection::NotFound)?,
         Found::MethodNotAllowed(allow) => return Err(Rejection::MethodNotAllowed(allow.into())),

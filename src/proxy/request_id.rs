@@ -3,26 +3,17 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
+use super::client;
+
 /// The field, in all three places.
 pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Longest id taken over from a trusted proxy.
-const BYTES_MAX: usize = 128;
 
 /// The id of a request: a trusted proxy's, if it is one plain word; else a new one of 128 random
 /// bits. It is a name, not a secret.
 #[must_use]
-pub fn of(headers: &HeaderMap, trusted: bool) -> HeaderValue {
-    let mut ids = headers.get_all(&FIELD).iter();
-    match (trusted, ids.next(), ids.next()) {
-        (true, Some(id), None) if is_plain(id.as_bytes()) => id.clone(),
-        _ => new(),
-    }
-}
-
-fn is_plain(id: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=BYTES_MAX).contains(&id.len()) && id.iter().all(plain)
+pub fn of(headers: &HeaderMap, peer_trusted: bool) -> HeaderValue {
+    let said = if peer_trusted { client::forwarded(headers).request_id.cloned() } else { None };
+    said.unwrap_or_else(new)
 }
 
 fn new() -> HeaderValue {

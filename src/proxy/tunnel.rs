@@ -1,6 +1,8 @@
 //! WebSocket: after the upstream's own 101, and not a byte before (R32, CVE-2026-2833), the two
 //! connections are joined.
 
+use std::sync::Arc;
+
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, Version};
@@ -9,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
+use super::connection::Connection;
 use super::outgoing::Ending;
 use super::record::Decision;
 use crate::body::Body;
@@ -47,22 +50,30 @@ pub fn is_websocket(response: &Response<Incoming>) -> bool {
 }
 
 /// Joins the connections once both sides have switched; ends when either side does.
-pub fn join(client: OnUpgrade, upstream: Response<Incoming>, mut ending: Ending) -> Response<Body> {
-    let (parts, _) = upstream.into_parts();
+pub fn join(
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    mut ending: Option<Ending>,
+    connection: Arc<Connection>,
+) -> Response<Body> {
+    let upstream = hyper::upgrade::on(&mut response);
+    let (parts, _) = response.into_parts();
     let mut answer = Response::new(Body::Empty);
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
-    let upstream = parts.extensions.get::<OnUpgrade>().cloned();
     drop(tokio::spawn(async move {
-        let Some(upstream) = upstream else { return };
         let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
         let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
         let copied = copy_bidirectional(&mut client, &mut upstream).await;
-        ending.complete = copied.is_ok();
-        if let Some(record) = &mut ending.record {
-            record.bytes_out = copied.map_or(0, |(_, down)| down);
-            record.decision = Decision::Allowed("tunnel");
+        if let Some(ending) = &mut ending {
+            ending.complete = copied.is_ok();
+            if let Some(record) = &mut ending.record {
+                record.bytes_out = copied.map_or(0, |(_, down)| down);
+                record.decision = Decision::Allowed("tunnel");
+            }
         }
+        // Counted as open, and waited for when draining, until here.
+        drop(connection);
     }));
     answer
 }

@@ -26,7 +26,8 @@ use self::watch::Patience;
 use crate::body::Body;
 use crate::policy::Snapshot;
 use crate::proxy::clients::ConnectionPermit;
-use crate::proxy::connection::{Activity, Connection, Peer, TlsSession};
+use crate::proxy::client::Peer;
+use crate::proxy::connection::{Activity, Connection, TlsSession};
 use crate::proxy::{Outgoing, Worker, handle};
 
 /// What a listener is for.
@@ -78,12 +79,12 @@ pub async fn accept_unix(listener: UnixListener, reception: Reception) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let address = Peer::Local.address();
+                let address = Peer::Unix.address();
                 if let Some(permit) = admit(&reception, address) {
                     let reception = reception.clone();
                     drop(tokio::spawn(async move {
                         let policy = reception.worker.gateway.policy.load_full();
-                        plain(stream, Peer::Local, permit, &policy, reception).await;
+                        plain(stream, Peer::Unix, permit, &policy, reception).await;
                     }));
                 }
             }
@@ -192,7 +193,7 @@ async fn plain<S>(
         return serve(stream, answer, terms).await;
     }
     let known = match peer {
-        Peer::Local => true,
+        Peer::Unix => true,
         Peer::Ip(ip) => policy.trusted.contains(ip),
     };
     if known {

@@ -33,6 +33,14 @@ pub enum Outcome {
 }
 
 impl Progress {
+    /// Of a body that is in hand already.
+    #[must_use]
+    pub fn complete() -> Arc<Self> {
+        let progress = Self::default();
+        progress.set(Outcome::Complete);
+        Arc::new(progress)
+    }
+
     /// Where the upload stands.
     pub fn outcome(&self) -> Outcome {
         match self.0.load(Ordering::Acquire) {
