@@ -1,5 +1,7 @@
 //! `[revocation]`: how the blocklist is asked, and what happens when it cannot be.
 
+use std::fmt;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -88,6 +90,19 @@ impl KeyTemplate {
     #[must_use]
     pub fn parts(&self) -> &[TemplatePart] {
         &self.0
+    }
+}
+
+impl fmt::Display for KeyTemplate {
+    /// As it is written in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            TemplatePart::Jti => f.write_str("{jti}"),
+            TemplatePart::Literal(text) => f.write_str(text),
+            TemplatePart::Sid => f.write_str("{sid}"),
+            TemplatePart::Sub => f.write_str("{sub}"),
+            TemplatePart::TokenSha256 => f.write_str("{token_sha256}"),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
+use super::identity::Identity;
 use super::record::Decision;
 use super::reject::Limited;
 use super::{Rejection, Trip};
@@ -24,6 +25,8 @@ pub struct Caller {
     pub verified: Arc<Verified>,
     /// How the token came.
     pub origin: Origin,
+    /// What the upstream is told of the caller.
+    pub identity: Identity,
 }
 
 /// Who is calling; `None` for an anonymous caller where the route allows one.
@@ -62,7 +65,10 @@ pub async fn authenticate(
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
     not_revoked(trip, route, &verified, now).await?;
     demand.rule.allows(&verified).map_err(Rejection::Denied)?;
-    Ok(Some(Caller { verified, origin: presented.origin }))
+    let payload = presented.token.split('.').nth(1).unwrap_or_default();
+    let identity = Identity::new(&trip.policy.identity, &verified.claims, payload)
+        .map_err(|_| Rejection::InvalidToken(VerifyError::ControlCharacter("identity")))?;
+    Ok(Some(Caller { verified, origin: presented.origin, identity }))
 }
 
 /// The facts about the token: from the cache when they still hold, else established anew.
@@ -83,7 +89,7 @@ fn facts(
             Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed))
         };
     }
-    let failures = trip.policy.failures.as_deref();
+    let failures = trip.policy.failures.as_ref().map(|(_, failures)| failures);
     if let Some(decision) = failures.and_then(|failures| failures.would_block(trip.client)) {
         return Err(Rejection::Limited(Box::new(Limited {
             by: "auth_failures",
@@ -119,17 +125,17 @@ async fn not_revoked(
     }
     match trip.worker.blocklist.check(&verified.lookup, now).await {
         Ok(Verdict::Clear) => Ok(()),
-        Ok(Verdict::Revoked(_)) => Err(Rejection::Revoked),
+        Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
         Err(unavailable) if route.allow_unreachable => {
             tracing::warn!(
                 route = &*route.name,
-                reason = unavailable.reason(),
+                reason = unavailable.reason.reason(),
                 "the blocklist cannot be asked; the request goes on (on_unreachable = \"allow\")"
             );
             trip.note(|record| record.decision = Decision::Allowed("store_unreachable"));
             Ok(())
         }
-        Err(unavailable) => Err(Rejection::StoreUnavailable(unavailable.reason())),
+        Err(unavailable) => Err(Rejection::StoreUnavailable(unavailable.reason.reason())),
     }
 }
 

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use super::guard::{self, HopByHop};
+use super::guard::{self, Hop};
 use super::head::Head;
 use super::{Rejection, Trip, request_id, tunnel};
 use crate::body::Body;
@@ -43,7 +43,7 @@ pub struct Outbound {
     /// What was read from it.
     pub head: Head,
     /// What the hop-by-hop fields said.
-    pub hop: HopByHop,
+    pub hop: Hop,
     /// Whether to ask the upstream for a WebSocket.
     pub upgrade: bool,
 }
@@ -161,10 +161,10 @@ async fn switch(
     match sent.map_err(|failure| reject(trip, &failure, None))? {
         Upgraded::Declined(response) => Ok(receive(trip, response)),
         Upgraded::Switched(mut response) => {
-            if !tunnel::is_websocket(&response) {
+            let hop = guard::strip_response(response.headers_mut());
+            if !tunnel::is_websocket(&hop) {
                 return Err(Rejection::UpstreamBroken("upstream_wrong_protocol"));
             }
-            guard::strip_response(response.headers_mut());
             tunnel::mark(response.headers_mut());
             trip.note(|record| {
                 record.answered = Some(Instant::now());

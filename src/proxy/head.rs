@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::target::{Form, Refusal, host_name, target};
 use super::{Rejection, Trip, client};
-use crate::policy::RequestLimits;
+use crate::policy::origin::Origin;
+use crate::policy::{RequestLimits, Snapshot};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -62,6 +63,15 @@ impl Head {
     pub fn host(&self) -> Cow<'_, str> {
         let authority = self.authority.as_ref().and_then(|value| value.to_str().ok());
         authority.map_or(Cow::Borrowed(""), host_name)
+    }
+
+    /// The origin that a browser must name: `public_url`, else the host that was asked for.
+    #[must_use]
+    pub fn origin(&self, policy: &Snapshot) -> Option<Origin> {
+        policy.public_url.clone().or_else(|| {
+            let host = self.authority.as_ref()?.to_str().ok()?;
+            Origin::parse(&format!("{}://{host}", self.scheme.to_str().ok()?)).ok()
+        })
     }
 
     fn of_peer(authority: Option<HeaderValue>, headers: &HeaderMap, trip: &Trip) -> Self {

@@ -35,12 +35,15 @@ use hyper::body::Incoming;
 use self::authenticate::authenticate;
 use self::clients::Clients;
 use self::connection::Connection;
+use self::forward::{Inbound, Outbound};
 use self::head::Head;
 pub use self::outgoing::{Ending, Outgoing};
+use self::preflight::Preflight;
 use self::record::Decision;
 pub use self::reject::Rejection;
 use self::trip::Trip;
 use crate::auth::TokenCache;
+use crate::auth::extract::Origin;
 use crate::blocklist::WorkerBlocklist;
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
@@ -106,21 +109,25 @@ async fn take(
 ) -> Result<Response<Body>, Rejection> {
     let head = Head::read(&mut parts, trip)?;
     trip.count_request()?;
-    let upgrade = tunnel::is_asked_for(&parts);
-    let preflight = preflight::Preflight::of(&parts, &body);
+    let preflight = Preflight::of(&parts, &body);
     let hop = guard::guard(&mut parts.headers, &trip.policy.reserved);
     let route = find(trip, &head, &parts, preflight.as_ref())?;
-    let mut inbound = forward::Inbound::new(body, &parts.headers, &route)?;
+    let upgrade = route.websocket && tunnel::is_asked_for(&parts, &hop);
+    let mut inbound = Inbound::new(body, &parts.headers, &route)?;
     let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
     let free = preflight.is_some() && route.forward_preflight;
     let caller = if free { None } else { authenticate(trip, &route, &parts).await? };
     let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally)?;
     if let Some(caller) = &caller {
-        csrf::check(trip, &route, &parts, upgrade, caller)?;
+        if route.csrf && caller.origin == Origin::Cookie {
+            let public = head.origin(&trip.policy).ok_or(Rejection::Csrf("csrf"))?;
+            csrf::check(&parts.method, upgrade, &parts.headers, &public)
+                .map_err(|_| Rejection::Csrf("csrf"))?;
+        }
         caller.detach(&mut parts, &route)?;
-        identity::set(&mut parts.headers, &trip.policy.identity, &caller.verified.claims)?;
+        caller.identity.apply(&mut parts.headers);
     }
-    let outbound = forward::Outbound { parts, head, hop, upgrade: upgrade && route.websocket };
+    let outbound = Outbound { parts, head, hop, upgrade };
     let answer = forward::forward(trip, &route, outbound, inbound).await;
     tally.settle(answer)
 }
@@ -129,7 +136,7 @@ fn find(
     trip: &mut Trip,
     head: &Head,
     parts: &Parts,
-    preflight: Option<&preflight::Preflight>,
+    preflight: Option<&Preflight>,
 ) -> Result<Arc<Route>, Rejection> {
     let policy = &trip.policy;
     let (host, path) = (head.host(), parts.uri.path());

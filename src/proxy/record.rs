@@ -105,9 +105,9 @@ impl Record {
             decision,
             reason,
             cache: self.cached.map(|hit| if hit { "hit" } else { "miss" }),
-            subject: self.caller.as_ref().and_then(|caller| caller.subject()),
-            issuer: self.caller.as_ref().map(|caller| caller.entry()),
-            jti: self.caller.as_ref().and_then(|caller| caller.jti()),
+            subject: self.caller.as_ref().and_then(|caller| caller.subject.as_deref()),
+            issuer: self.caller.as_ref().map(|caller| &*caller.entry),
+            jti: self.caller.as_ref().and_then(|caller| caller.jti.as_deref()),
             bytes_out: self.bytes_out,
             http_version: match self.version {
                 Version::HTTP_2 => "2",

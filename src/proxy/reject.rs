@@ -2,7 +2,6 @@
 //!
 //! The client learns the class of the refusal and the request id; the reason is for the log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
 use crate::auth::{Denied, VerifyError};
+use crate::blocklist::Cause;
 use crate::body::Body;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -55,7 +55,7 @@ pub enum Rejection {
     /// No token where one is required.
     NoToken,
     /// The token is on the blocklist.
-    Revoked,
+    Revoked(Cause),
     /// The blocklist cannot be asked.
     StoreUnavailable(&'static str),
     /// The target is longer than `[limits] target_bytes`.
@@ -103,7 +103,7 @@ impl Rejection {
             Self::Csrf(_) | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::InvalidToken(_) | Self::NoToken | Self::Revoked => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken(_) | Self::NoToken | Self::Revoked(_) => StatusCode::UNAUTHORIZED,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -135,7 +135,7 @@ impl Rejection {
             Self::Misdirected => "misdirected",
             Self::NotFound => "no_route",
             Self::NoToken => "no_token",
-            Self::Revoked => "revoked",
+            Self::Revoked(_) => "revoked",
             Self::TargetTooLong => "target_too_long",
             Self::TooManyRequests => "too_many_requests",
             Self::UnsupportedMedia => "unsupported_media_type",
@@ -197,14 +197,14 @@ impl Rejection {
         match self {
             Self::NoToken => Some(BEARER),
             Self::InvalidRequest(_) => Some(INVALID_REQUEST),
-            Self::InvalidToken(_) | Self::Revoked => Some(INVALID_TOKEN),
+            Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
             Self::Denied(denied) => Some(insufficient(denied.scope())),
             _ => None,
         }
     }
 }
 
-fn insufficient(scope: Option<Arc<str>>) -> HeaderValue {
+fn insufficient(scope: Option<&str>) -> HeaderValue {
     scope
         .and_then(|scope| {
             HeaderValue::try_from(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""))

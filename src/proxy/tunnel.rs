@@ -12,29 +12,19 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::connection::Connection;
+use super::guard::{Hop, Upgrade};
 use super::outgoing::Ending;
 use super::record::Decision;
 use crate::body::Body;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Whether the client asks for a WebSocket (RFC 6455 §4.1). Asked before the guard removes the
-/// fields that say so.
+/// Whether the client asks for a WebSocket (RFC 6455 §4.1).
 #[must_use]
-pub fn is_asked_for(parts: &Parts) -> bool {
-    parts.version == Version::HTTP_11
+pub fn is_asked_for(parts: &Parts, hop: &Hop) -> bool {
+    hop.upgrade == Upgrade::WebSocket
+        && parts.version == Version::HTTP_11
         && parts.method == Method::GET
-        && names(&parts.headers, &CONNECTION, "upgrade")
-        && parts.headers.get_all(UPGRADE).iter().count() == 1
-        && names(&parts.headers, &UPGRADE, "websocket")
-}
-
-fn names(headers: &HeaderMap, field: &http::HeaderName, word: &str) -> bool {
-    headers.get_all(field).iter().any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(word)))
-    })
 }
 
 /// Puts the two fields of a WebSocket handshake (back) onto a request or response.
@@ -45,8 +35,8 @@ pub fn mark(headers: &mut HeaderMap) {
 
 /// Whether the upstream's 101 is for the protocol that was asked for.
 #[must_use]
-pub fn is_websocket(response: &Response<Incoming>) -> bool {
-    names(response.headers(), &UPGRADE, "websocket")
+pub fn is_websocket(hop: &Hop) -> bool {
+    hop.upgrade == Upgrade::WebSocket
 }
 
 /// Joins the connections once both sides have switched; ends when either side does.

@@ -142,7 +142,7 @@ fn issuers(config: &Config, context: Context<'_>, problems: &mut Problems) -> Op
         .revocation
         .extra_keys
         .spanned()
-        .filter_map(|template| match template.get_ref().as_written().parse() {
+        .filter_map(|template| match template.get_ref().to_string().parse() {
             Ok(key) => Some(key),
             Err(error) => {
                 let error: crate::auth::ExtraKeyError = error;
