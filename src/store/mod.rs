@@ -204,6 +204,17 @@ impl Store {
         }
     }
 
+    /// Whether `cursor` can have come from [`Store::list`].
+    #[must_use]
+    pub fn is_cursor(&self, cursor: &str) -> bool {
+        match &self.0 {
+            Engine::Embedded(_) => !cursor.is_empty(),
+            Engine::Redis(_) => cursor.split_once(' ').is_some_and(|(score, name)| {
+                (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
+            }),
+        }
+    }
+
     /// Lets go of some of what is over; how much. Zero: nothing is left to sweep for now.
     ///
     /// # Errors

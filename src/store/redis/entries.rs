@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::lookup::generation_text;
-use super::{Redis, answer};
+use super::{Redis, Replicated, answer};
 use crate::store::{Entry, Error, Page, Record};
 use crate::time::UnixTime;
 
@@ -72,6 +72,8 @@ return redis.call('ZRANGE', KEYS[1], from, from + ARGV[3] - 1, 'WITHSCORES')
 
 /// Entries written in one pipeline when many are asserted.
 const PUTS_AT_ONCE: usize = 200;
+/// What a `WAIT` may take beyond its own time.
+const WAIT_ALLOWANCE: Duration = Duration::from_millis(200);
 /// Names that one sweep drops.
 const SWEEP_NAMES: u32 = 1000;
 
@@ -87,10 +89,9 @@ impl Redis {
     ) -> Result<Entry, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(self.put_command(suffix, record, ttl)?);
-        let written = if self.wait_replicas == 0 {
-            self.ask_one(&pipeline).await?
-        } else {
-            self.put_and_wait(&pipeline).await?
+        let written = match &self.replicated {
+            None => self.ask_one(&pipeline).await?,
+            Some(replicated) => self.put_and_wait(replicated, &pipeline).await?,
         };
         let (ends, issued_before) = two_numbers(written)?;
         let expires = match ttl {
@@ -102,19 +103,21 @@ impl Redis {
         Ok(Entry { suffix: suffix.to_owned(), record, expires })
     }
 
-    /// `WAIT` holds up its connection, so one writer at a time has it and its own time.
-    async fn put_and_wait(&self, put: &Pipeline) -> Result<Value, Error> {
-        let _turn = self.writing.lock().await;
-        let written = self.ask_one(put).await?;
-        let patience = self.timeout.as_millis().saturating_mul(4) / 5;
+    async fn put_and_wait(
+        &self,
+        replicated: &Replicated,
+        put: &Pipeline,
+    ) -> Result<Value, Error> {
+        let link = replicated.link.lock().await;
+        let written = single(link.ask(put, Instant::now() + self.timeout).await?)?;
+        let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut wait = Pipeline::with_capacity(1);
-        wait.cmd("WAIT").arg(self.wait_replicas).arg(u64::try_from(patience).unwrap_or(100).max(1));
-        let got = answer::count(self.ask_one(&wait).await?)?;
-        let got = u32::try_from(got).unwrap_or(u32::MAX);
-        if got < self.wait_replicas {
-            return Err(Error::NotReplicated { got, wanted: self.wait_replicas });
-        }
-        Ok(written)
+        wait.cmd("WAIT").arg(replicated.replicas).arg(patience);
+        // The server looks at the clock ten times a second only.
+        let deadline = Instant::now() + self.timeout + WAIT_ALLOWANCE;
+        let got = answer::count(single(link.ask(&wait, deadline).await?)?)?;
+        let (got, wanted) = (u32::try_from(got).unwrap_or(u32::MAX), replicated.replicas);
+        if got < wanted { Err(Error::NotReplicated { got, wanted }) } else { Ok(written) }
     }
 
     /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas.
@@ -291,9 +294,13 @@ impl Redis {
     }
 
     async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
-        let answer = self.ask(pipeline).await?.pop().unwrap_or_default();
-        answer::checked(answer)
+        single(self.ask(pipeline).await?)
     }
+}
+
+/// The answer to a single command.
+fn single(mut answers: Vec<Value>) -> Result<Value, Error> {
+    answer::checked(answers.pop().unwrap_or_default())
 }
 
 /// The record's JSON without the number that the script decides on.

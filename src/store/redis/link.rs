@@ -28,6 +28,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// one before a request does.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a probe may take beyond the time of two commands: it may stand behind a `WAIT`.
+const PROBE_ALLOWANCE: Duration = Duration::from_millis(200);
+
 /// Counts connections made, over all links of a store. A new connection may lead to a server that
 /// has forgotten something, so whoever remembers better watches this.
 #[derive(Debug, Default)]
@@ -236,7 +239,8 @@ async fn keep(shared: &Shared, connected: Connected, number: u64) -> Error {
                 }
             }
             () = sleep(PROBE_INTERVAL) => {
-                let probe = timeout(shared.timeout, shared.connector.check_role(&mut handle));
+                let patience = shared.timeout * 2 + PROBE_ALLOWANCE;
+                let probe = timeout(patience, shared.connector.check_role(&mut handle));
                 match probe.await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return error,

@@ -28,8 +28,14 @@ pub(in crate::store) struct Redis {
     arrivals: Arc<Arrivals>,
     names: Arc<Names>,
     timeout: Duration,
-    wait_replicas: u32,
-    writing: tokio::sync::Mutex<()>,
+    replicated: Option<Replicated>,
+}
+
+/// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
+/// one writer at a time.
+struct Replicated {
+    link: tokio::sync::Mutex<Link>,
+    replicas: u32,
 }
 
 impl Redis {
@@ -37,17 +43,17 @@ impl Redis {
     pub(in crate::store) fn open(settings: &Settings) -> Result<Self, OpenError> {
         let connector = Arc::new(Connector::new(settings)?);
         let arrivals = Arc::new(Arrivals::default());
-        let control =
-            Link::start(Arc::clone(&connector), Arc::clone(&arrivals), settings.timeout, true);
-        Ok(Self {
-            connector,
-            control,
-            arrivals,
-            names: Names::new(&settings.prefix),
-            timeout: settings.timeout,
-            wait_replicas: settings.wait_replicas,
-            writing: tokio::sync::Mutex::new(()),
-        })
+        let link = |spokesman| {
+            let (connector, arrivals) = (Arc::clone(&connector), Arc::clone(&arrivals));
+            Link::start(connector, arrivals, settings.timeout, spokesman)
+        };
+        let control = link(true);
+        let replicated = (settings.wait_replicas > 0).then(|| Replicated {
+            link: tokio::sync::Mutex::new(link(false)),
+            replicas: settings.wait_replicas,
+        });
+        let names = Names::new(&settings.prefix);
+        Ok(Self { connector, control, arrivals, names, timeout: settings.timeout, replicated })
     }
 
     /// A worker's own connection, made on its runtime.
