@@ -106,7 +106,7 @@ impl Store {
 
 /// A state's number without changing it: the update is refused after reading.
 fn read(state: &InMemoryState) -> Option<Nanos> {
-    state.measure_and_replace(&NotKeyed::NonKey, |number| Err::<((), Nanos), _>(number)).err()?
+    state.measure_and_replace(&NotKeyed::NonKey, Err::<((), Nanos), _>).err()?
 }
 
 /// What the limiter does to a key's number.
