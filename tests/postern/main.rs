@@ -16,3 +16,30 @@
 mod harness;
 
 mod harness_itself;
+
+mod proxying;
+mod http_framing;
+mod http_responses;
+mod http2;
+mod paths;
+mod headers;
+mod tokens;
+mod extraction;
+mod foreign;
+mod blocklist;
+mod faults;
+mod slow_peers;
+mod limits;
+mod bounds;
+mod authorise;
+mod identity;
+mod logs;
+mod tls;
+mod admin;
+mod signals;
+mod reload;
+mod websocket;
+mod cli;
+mod check;
+mod demo;
+mod apps;

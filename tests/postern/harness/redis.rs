@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::pki::{Certificate, authority};
 use super::process::Process;
-use super::{eventually, soon};
+use super::eventually;
 
 const HINT: &str = "The tests need redis-server: sudo apt-get install -y redis-server \
                     (macOS: brew install redis), or run tests/run.sh, which does it";
@@ -80,6 +80,7 @@ impl Redis {
     pub fn try_command(&self, words: &[&str]) -> redis::RedisResult<Value> {
         let client = redis::Client::open(format!("unix://{}", self.socket()))?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
             command.arg(*word);
@@ -165,9 +166,4 @@ impl Drop for Redis {
         // A stopped process still dies by SIGKILL; nothing to thaw.
         self.process.kill();
     }
-}
-
-/// Waits until `redis` has no key left that matches.
-pub fn gone(redis: &Redis, pattern: &str) {
-    soon("the keys are gone", || redis.keys(pattern).is_empty());
 }

@@ -17,6 +17,8 @@ pub struct Seen {
     pub version: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Trailer lines after a chunked body.
+    pub trailers: Vec<String>,
     /// Whether the body arrived whole.
     pub complete: bool,
     /// Number of the connection that it came on, from 0.
@@ -257,22 +259,27 @@ fn body(reader: &mut impl BufRead, writer: &mut impl Write, seen: &mut Seen) -> 
         writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
     }
     if seen.header("transfer-encoding").is_some() {
-        return chunks(reader, &mut seen.body);
+        return chunks(reader, seen);
     }
     let length: u64 = seen.header("content-length").map_or(Some(0), |v| v.parse().ok())?;
     reader.take(length).read_to_end(&mut seen.body).ok()?;
     (seen.body.len() as u64 == length).then_some(())
 }
 
-fn chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> Option<()> {
+fn chunks(reader: &mut impl BufRead, seen: &mut Seen) -> Option<()> {
     loop {
         let size = u64::from_str_radix(&line(reader)?, 16).ok()?;
         if size == 0 {
-            while !line(reader)?.is_empty() {}
-            return Some(());
+            loop {
+                let trailer = line(reader)?;
+                if trailer.is_empty() {
+                    return Some(());
+                }
+                seen.trailers.push(trailer);
+            }
         }
-        let before = body.len();
-        reader.take(size).read_to_end(body).ok()?;
-        ((body.len() - before) as u64 == size && line(reader)?.is_empty()).then_some(())?;
+        let before = seen.body.len();
+        reader.take(size).read_to_end(&mut seen.body).ok()?;
+        ((seen.body.len() - before) as u64 == size && line(reader)?.is_empty()).then_some(())?;
     }
 }
