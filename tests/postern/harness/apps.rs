@@ -60,9 +60,10 @@ fn start(name: &'static str, program: &str) -> App {
     let mut address = None;
     eventually("the app says where it listens", Duration::from_secs(30), || {
         let text = process.stdout.text() + "\n" + &process.stderr.text();
-        let found = text.split("http://").nth(1).and_then(|rest| {
-            rest.split_whitespace().next().and_then(|word| word.parse().ok())
-        });
+        let found = text
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next().and_then(|word| word.parse().ok()));
         address = found;
         address.is_some()
     });

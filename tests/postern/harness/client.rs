@@ -132,7 +132,9 @@ impl Connection {
         };
         match read {
             Ok(n) => Ok(chunk[..n].to_vec()),
-            Err(e) if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&e.kind()) => {
+            Err(e)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&e.kind()) =>
+            {
                 Ok(Vec::new())
             }
             Err(e) => Err(e),
@@ -223,7 +225,8 @@ impl Connection {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| format!("no field: {line:?}"))?;
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| format!("no field: {line:?}"))?;
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(format!("bad field name: {line:?}"));
             }

@@ -8,9 +8,9 @@ use redis::Value;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::eventually;
 use super::pki::{Certificate, authority};
 use super::process::Process;
-use super::eventually;
 
 const HINT: &str = "The tests need redis-server: sudo apt-get install -y redis-server \
                     (macOS: brew install redis), or run tests/run.sh, which does it";

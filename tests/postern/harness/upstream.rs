@@ -77,9 +77,7 @@ impl Upstream {
     }
 
     /// Answers as `answerer` writes, once the whole request has arrived.
-    pub fn with(
-        answerer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with(answerer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> Self {
         Self::listen("127.0.0.1:0".parse().unwrap(), false, Box::new(answerer))
     }
 
