@@ -20,21 +20,21 @@
 //! | 9 | [`run`] | start, reload, stop |
 //! | 10 | [`cli`] | the command line |
 
-pub mod token;
-pub mod time;
-pub mod secret;
 pub mod body;
+pub mod secret;
+pub mod time;
+pub mod token;
 
-pub mod observe;
-pub mod config;
-pub mod store;
-pub mod auth;
-pub mod limit;
-pub mod blocklist;
-pub mod policy;
-pub mod upstream;
-pub mod proxy;
-pub mod server;
 pub mod admin;
-pub mod run;
+pub mod auth;
+pub mod blocklist;
 pub mod cli;
+pub mod config;
+pub mod limit;
+pub mod observe;
+pub mod policy;
+pub mod proxy;
+pub mod run;
+pub mod server;
+pub mod store;
+pub mod upstream;

@@ -1,0 +1,36 @@
+//! What the tests drive the gateway with. It owns every process, port and file that it makes,
+//! knows only the public contract, and never looks into the crate.
+
+pub mod apps;
+pub mod client;
+pub mod gateway;
+pub mod h2;
+pub mod keys;
+pub mod pki;
+pub mod process;
+pub mod redis;
+pub mod setup;
+pub mod tokens;
+pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+/// Polls `condition` until it holds; panics, naming `what`, after `limit`.
+pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < limit, "did not happen within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `eventually` with a limit that is generous on a loaded machine.
+pub fn soon(what: &str, condition: impl FnMut() -> bool) {
+    eventually(what, Duration::from_secs(10), condition);
+}
+
+/// Seconds since the epoch, as tokens count them.
+pub fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}

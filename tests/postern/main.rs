@@ -1,0 +1,45 @@
+//! The specification of Postern as tests: the real binary, a real redis-server, real TLS, and
+//! upstreams that know nothing of Postern. The `mod` list below is the table of contents.
+//!
+//! Every refusal asserts that the upstream saw nothing; every attack names its source.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and its threads may sleep"
+)]
+
+mod harness;
+
+mod harness_itself;
+
+mod admin;
+mod apps;
+mod authorise;
+mod blocklist;
+mod bounds;
+mod check;
+mod cli;
+mod demo;
+mod extraction;
+mod faults;
+mod foreign;
+mod headers;
+mod http2;
+mod http_framing;
+mod http_responses;
+mod identity;
+mod limits;
+mod logs;
+mod paths;
+mod proxying;
+mod reload;
+mod signals;
+mod slow_peers;
+mod tls;
+mod tokens;
+mod websocket;
