@@ -213,7 +213,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn no_spelling_survives(names in prop::collection::vec(spelling(), 1..6), listed in spelling()) {
+    fn no_spelling_survives(
+        names in prop::collection::vec(spelling(), 1..6),
+        listed in spelling(),
+    ) {
         let mut headers = headers(names.iter().map(|name| (&**name, "forged")));
         let connection = format!("upgrade, {listed}, accept");
         headers.insert(CONNECTION, HeaderValue::try_from(connection).unwrap());
@@ -225,7 +228,10 @@ proptest! {
 
     #[test]
     fn nothing_that_folds_to_a_reserved_name_is_left(
-        names in prop::collection::vec("[xXtT][-_.]?(auth|Auth|tenant|Forwarded|real)?[-_.a-zA-Z]{0,9}", 0..20),
+        names in prop::collection::vec(
+            "[xXtT][-_.]?(auth|Auth|tenant|Forwarded|real)?[-_.a-zA-Z]{0,9}",
+            0..20,
+        ),
     ) {
         let reserved = reserved();
         let mut headers = headers(names.iter().map(|name| (&**name, "1")));
