@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{ClaimPath, Verified};
+use super::Verified;
+use crate::token::ClaimPath;
 
 /// A route's `require`. Empty lists require nothing.
 #[derive(Clone, Debug, Default, PartialEq)]

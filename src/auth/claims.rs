@@ -5,8 +5,9 @@
 use serde_json::{Map, Value};
 
 use super::settings::IssuerSettings;
-use super::{ClaimPath, VerifyError};
+use super::VerifyError;
 use crate::time::UnixTime;
+use crate::token::ClaimPath;
 
 /// Longest claim that may name a token in the blocklist, in bytes (R46).
 const NAMING_BYTES_MAX: usize = 1024;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Algorithm, ClaimPath, ExtraKey, VerificationKey};
+use super::{Algorithm, ExtraKey, VerificationKey};
+use crate::token::ClaimPath;
 
 /// One `[[issuers]]` entry, ready to use. Policy builds it from configuration and key files.
 #[derive(Debug)]
@@ -90,17 +91,21 @@ impl IssuerSettings {
     }
 }
 
+fn named(claim: &str) -> ClaimPath {
+    ClaimPath::Name(claim.to_owned())
+}
+
 impl Default for ClaimMapping {
     /// The contract's defaults: `sub`, `roles`, `scope`, `permissions`, `azp` and `client_id`,
     /// `sid`.
     fn default() -> Self {
         Self {
-            subject: ClaimPath::name("sub"),
-            roles: ClaimPath::name("roles"),
-            scopes: ClaimPath::name("scope"),
-            permissions: ClaimPath::name("permissions"),
-            client: vec![ClaimPath::name("azp"), ClaimPath::name("client_id")],
-            session: ClaimPath::name("sid"),
+            subject: named("sub"),
+            roles: named("roles"),
+            scopes: named("scope"),
+            permissions: named("permissions"),
+            client: vec![named("azp"), named("client_id")],
+            session: named("sid"),
         }
     }
 }

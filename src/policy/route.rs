@@ -10,7 +10,6 @@ use crate::auth::{IssuerFilter, Rule};
 use crate::limit::Limit;
 
 /// One `[[routes]]` entry, ready to use.
-#[derive(Debug)]
 pub struct Route {
     /// Its name; the label in logs.
     pub name: Box<str>,

@@ -18,7 +18,6 @@ use crate::auth::Issuers;
 use crate::limit::{AuthFailures, Quota};
 
 /// One compiled configuration.
-#[derive(Debug)]
 pub struct Snapshot {
     /// Host, path, method → index into `routes`.
     pub router: Router,

@@ -5,7 +5,6 @@
 //! and [`forward`] is reached by one line at the end (invariant 6).
 
 pub mod authenticate;
-pub mod canonical;
 pub mod client;
 pub mod clients;
 pub mod connection;

@@ -13,7 +13,6 @@ use crate::observe::access_log::{AccessLog, Line};
 use crate::policy::Route;
 
 /// The notes on one request. Kept only while the access log is on.
-#[derive(Debug)]
 pub struct Record {
     at: SystemTime,
     began: Instant,

@@ -135,7 +135,8 @@ fn split(authority: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn host_name(authority: &str) -> Cow<'_, str> {
+/// Lower case, without port and without the root's trailing dot.
+pub(super) fn host_name(authority: &str) -> Cow<'_, str> {
     let (host, _) = split(authority);
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -20,12 +20,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch as drain_signal;
 use tokio_rustls::TlsAcceptor;
 
-use self::proxy_protocol::Mode;
+use self::proxy_protocol::{Announced, Mode, Replay};
 use self::serve::{Protocol, Terms, serve};
 use self::watch::Patience;
-use crate::body::Body;
 use crate::policy::Snapshot;
-use crate::proxy::clients::ConnectionPermit;
+use crate::proxy::clients::{ConnectionPermit, Limits};
 use crate::proxy::client::Peer;
 use crate::proxy::connection::{Activity, Connection, TlsSession};
 use crate::proxy::{Outgoing, Worker, handle};
@@ -48,8 +47,8 @@ pub struct Reception {
     pub worker: Arc<Worker>,
     /// What the listener is for.
     pub site: Site,
-    /// Whether connections begin with a PROXY protocol header.
-    pub proxy_protocol: Mode,
+    /// Whether trusted peers begin connections with a PROXY protocol header.
+    pub proxy_protocol: Option<Mode>,
     /// Turns true when the gateway drains.
     pub drain: drain_signal::Receiver<bool>,
 }
@@ -106,34 +105,55 @@ fn receive(stream: TcpStream, peer: IpAddr, reception: &Reception) {
     drop(tokio::spawn(async move {
         let policy = reception.worker.gateway.policy.load_full();
         drop(stream.set_nodelay(true));
-        let trusted = policy.trusted.contains(peer);
-        if reception.proxy_protocol == Mode::Off || !trusted {
-            if reception.proxy_protocol == Mode::Required {
-                tracing::debug!(%peer, "PROXY protocol required from a peer that is not trusted");
-                return;
+        match reception.proxy_protocol {
+            Some(mode) if policy.trusted.contains(peer) => {
+                announced(stream, peer, permit, &policy, reception, mode).await;
             }
-            return tls_or_plain(stream, Peer::Ip(peer), permit, &policy, reception).await;
-        }
-        let header = proxy_protocol::read(stream, reception.proxy_protocol);
-        let Ok(Ok((stream, source))) = tokio::time::timeout(policy.timeouts.handshake, header).await
-        else {
-            tracing::debug!(%peer, "no PROXY protocol header");
-            return;
-        };
-        let Some(source) = source else {
-            return tls_or_plain(stream, Peer::Ip(peer), permit, &policy, reception).await;
-        };
-        let source = source.to_canonical();
-        drop(permit);
-        if let Some(permit) = admit(&reception, source) {
-            tls_or_plain(stream, Peer::Ip(source), permit, &policy, reception).await;
+            Some(Mode::Required) => {
+                tracing::debug!(%peer, "the PROXY protocol is taken from trusted_proxies only");
+            }
+            Some(Mode::Optional) | None => {
+                tls_or_plain(stream, Peer::Ip(peer), permit, &policy, reception).await;
+            }
         }
     }));
 }
 
+/// A connection whose peer may say for whom it speaks.
+async fn announced(
+    mut stream: TcpStream,
+    peer: IpAddr,
+    permit: ConnectionPermit,
+    policy: &Snapshot,
+    reception: Reception,
+    mode: Mode,
+) {
+    let header = proxy_protocol::read(&mut stream, mode);
+    match tokio::time::timeout(policy.timeouts.handshake, header).await {
+        Ok(Ok(Announced::Source(source))) => {
+            let source = source.ip().to_canonical();
+            drop(permit);
+            if let Some(permit) = admit(&reception, source) {
+                tls_or_plain(stream, Peer::Ip(source), permit, policy, reception).await;
+            }
+        }
+        Ok(Ok(Announced::Local)) => {
+            tls_or_plain(stream, Peer::Ip(peer), permit, policy, reception).await;
+        }
+        Ok(Ok(Announced::Nothing(start))) => {
+            let stream = Replay::new(start, stream);
+            tls_or_plain(stream, Peer::Ip(peer), permit, policy, reception).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection closed"),
+        Err(_) => tracing::debug!(%peer, "no PROXY protocol header in time"),
+    }
+}
+
 fn admit(reception: &Reception, address: IpAddr) -> Option<ConnectionPermit> {
     let gateway = &reception.worker.gateway;
-    let limits = gateway.policy.load().limits.connections;
+    let limits = gateway.policy.load().limits;
+    let limits =
+        Limits { total: limits.connections, per_client: limits.connections_per_client };
     gateway.clients.connect(crate::limit::client_network(address), limits)
 }
 
@@ -244,12 +264,4 @@ fn terms(
         activity,
         drain: reception.drain.clone(),
     }
-}
-
-/// An answer without a body, for listeners beside the pipeline.
-#[must_use]
-pub fn empty(status: http::StatusCode) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::plain(Body::Empty));
-    *response.status_mut() = status;
-    response
 }

@@ -30,7 +30,7 @@ fn location(policy: &Snapshot, request: &Request<Incoming>) -> Option<HeaderValu
         return None;
     }
     let origin = match &policy.public_url {
-        Some(url) => url.origin().to_owned(),
+        Some(url) => url.as_str().to_owned(),
         None => {
             let mut hosts = request.headers().get_all(HOST).iter();
             let host = hosts.next()?.to_str().ok()?;

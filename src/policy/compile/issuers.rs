@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Access, Context};
 use crate::auth::keys::{from_jwks, from_public_key, from_secret};
-use crate::auth::{Algorithm, ClaimMapping, IssuerSettings, VerificationKey};
+use crate::auth::{Algorithm, ClaimMapping, Family, IssuerSettings, VerificationKey};
 use crate::config::{self, Config, OrOff, Period, Problem, Problems, SecretSource, Spanned};
 use crate::token::ClaimPath;
 
@@ -112,7 +112,7 @@ fn set(
 ) -> Vec<VerificationKey> {
     let Some(text) = read(file, context, problems) else { return Vec::new() };
     let path = file.get_ref().display();
-    let all_hmac = algorithms.iter().all(|algorithm| algorithm.is_hmac());
+    let all_hmac = algorithms.iter().all(|algorithm| algorithm.family() == Family::Hmac);
     match from_jwks(&text, algorithms, all_hmac) {
         Ok(set) => {
             for skipped in &set.skipped {
@@ -139,9 +139,9 @@ fn read(
     file: &Spanned<PathBuf>,
     context: Context<'_>,
     problems: &mut Problems,
-) -> Option<String> {
+) -> Option<Vec<u8>> {
     let path = context.source.resolve(file.get_ref());
-    std::fs::read_to_string(&path)
+    std::fs::read(&path)
         .map_err(|error| {
             let message = format!("{} cannot be read: {error}", path.display());
             problems.push(Problem::at(file.span(), message));
