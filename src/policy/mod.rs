@@ -8,6 +8,7 @@ pub mod compile;
 pub mod identity;
 pub mod origin;
 pub mod reserved;
+pub mod revocation;
 pub mod route;
 pub mod router;
 mod snapshot;

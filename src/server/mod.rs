@@ -83,7 +83,8 @@ pub async fn accept_unix(listener: UnixListener, reception: Reception) {
                     let reception = reception.clone();
                     drop(tokio::spawn(async move {
                         let policy = reception.worker.gateway.policy.load_full();
-                        plain(stream, Peer::Unix, permit, &policy, reception).await;
+                        let arrival = Arrival { stream, peer: Peer::Unix, trusted: true, permit };
+                        plain(arrival, &policy, reception).await;
                     }));
                 }
             }
@@ -113,7 +114,9 @@ fn receive(stream: TcpStream, peer: IpAddr, reception: &Reception) {
                 tracing::debug!(%peer, "the PROXY protocol is taken from trusted_proxies only");
             }
             Some(Mode::Optional) | None => {
-                tls_or_plain(stream, Peer::Ip(peer), permit, &policy, reception).await;
+                let trusted = policy.trusted.contains(peer);
+                let arrival = Arrival { stream, peer: Peer::Ip(peer), trusted, permit };
+                tls_or_plain(arrival, &policy, reception).await;
             }
         }
     }));
@@ -134,15 +137,19 @@ async fn announced(
             let source = source.ip().to_canonical();
             drop(permit);
             if let Some(permit) = admit(&reception, source) {
-                tls_or_plain(stream, Peer::Ip(source), permit, policy, reception).await;
+                let peer = Peer::Ip(source);
+                let arrival = Arrival { stream, peer, trusted: true, permit };
+                tls_or_plain(arrival, policy, reception).await;
             }
         }
         Ok(Ok(Announced::Local)) => {
-            tls_or_plain(stream, Peer::Ip(peer), permit, policy, reception).await;
+            let arrival = Arrival { stream, peer: Peer::Ip(peer), trusted: true, permit };
+            tls_or_plain(arrival, policy, reception).await;
         }
         Ok(Ok(Announced::Nothing(start))) => {
             let stream = Replay::new(start, stream);
-            tls_or_plain(stream, Peer::Ip(peer), permit, policy, reception).await;
+            let arrival = Arrival { stream, peer: Peer::Ip(peer), trusted: true, permit };
+            tls_or_plain(arrival, policy, reception).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "connection closed"),
         Err(_) => tracing::debug!(%peer, "no PROXY protocol header in time"),
@@ -157,17 +164,23 @@ fn admit(reception: &Reception, address: IpAddr) -> Option<ConnectionPermit> {
     gateway.clients.connect(crate::limit::client_network(address), limits)
 }
 
-async fn tls_or_plain<S>(
+/// One accepted stream, before anything is spoken on it.
+struct Arrival<S> {
     stream: S,
+    /// The client, or whoever the PROXY protocol says.
     peer: Peer,
+    /// Whether the socket's own peer is a trusted proxy.
+    trusted: bool,
     permit: ConnectionPermit,
-    policy: &Snapshot,
-    reception: Reception,
-) where
+}
+
+async fn tls_or_plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match (reception.site, &policy.tls) {
         (Site::Https, Some(server)) => {
+            let Arrival { stream, peer, permit, .. } = arrival;
             let acceptor = TlsAcceptor::from(server.config.clone());
             let handshake =
                 tokio::time::timeout(policy.timeouts.handshake, acceptor.accept(stream));
@@ -189,20 +202,17 @@ async fn tls_or_plain<S>(
             gateway(stream, protocol, connection, policy, reception).await;
         }
         (Site::Https, None) => {}
-        (Site::Plain | Site::Redirect, _) => plain(stream, peer, permit, policy, reception).await,
+        (Site::Plain | Site::Redirect, _) => plain(arrival, policy, reception).await,
     }
 }
 
-async fn plain<S>(
-    stream: S,
-    peer: Peer,
-    permit: ConnectionPermit,
-    policy: &Snapshot,
-    reception: Reception,
-) where
+async fn plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Arrival { stream, peer, trusted, permit } = arrival;
     if reception.site == Site::Redirect {
+        let _permit = permit;
         let terms = terms(Protocol::Http1, Activity::new(), policy, &reception);
         let (gateway, activity) = (reception.worker.gateway.clone(), terms.activity.clone());
         let answer = move |request: Request<Incoming>| {
@@ -212,11 +222,7 @@ async fn plain<S>(
         };
         return serve(stream, answer, terms).await;
     }
-    let known = match peer {
-        Peer::Unix => true,
-        Peer::Ip(ip) => policy.trusted.contains(ip),
-    };
-    if known {
+    if trusted {
         let connection = open(peer, None, permit);
         gateway(stream, Protocol::Http1, connection, policy, reception).await;
     } else {
