@@ -14,7 +14,7 @@ pub enum KeyError {
     )]
     Ambiguous(usize),
     /// `alg` in the JWK is not the configured one, or not in the issuer's list.
-    #[error("the JWK is for another algorithm ({0}) than the configuration allows")]
+    #[error("the JWK is for another algorithm ({0:?}) than the configuration allows")]
     AlgorithmDisagrees(Box<str>),
     /// A certificate that cannot be read.
     #[error("the certificate cannot be read (X.509 version 3 in PEM is expected)")]
