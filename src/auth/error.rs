@@ -56,7 +56,7 @@ pub enum VerifyError {
     /// No key with this `kid` (and algorithm) in the issuer's entry.
     #[error("unknown key")]
     UnknownKey,
-    /// `crit`, `b64`, `zip` or `enc` in the header: extensions that Postern does not implement (R8).
+    /// `crit`, `b64`, `zip` or `enc` in the header: extensions that are not implemented (R8).
     #[error("the header uses an extension that is not implemented")]
     UnsupportedHeader,
 }

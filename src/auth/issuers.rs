@@ -57,7 +57,8 @@ pub enum IssuerFilter {
 pub enum SettingsError {
     /// HMAC and public-key algorithms in one entry (R3).
     #[error(
-        "issuer {0:?}: HMAC and public-key algorithms must not share an entry; make two entries with the same issuer"
+        "issuer {0:?}: HMAC and public-key algorithms must not share an entry; make \
+         two entries with the same issuer"
     )]
     AlgorithmFamilies(String),
     /// A key with an algorithm that the entry does not list.

@@ -33,7 +33,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm::{Algorithm, Family};
+pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use authorize::{Denied, Rule};
 pub use cache::TokenCache;
 pub use error::VerifyError;

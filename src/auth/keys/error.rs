@@ -14,7 +14,7 @@ pub enum KeyError {
     )]
     Ambiguous(usize),
     /// `alg` in the JWK is not the configured one, or not in the issuer's list.
-    #[error("the JWK is for another algorithm ({0}) than the configuration allows")]
+    #[error("the JWK is for another algorithm ({0:?}) than the configuration allows")]
     AlgorithmDisagrees(Box<str>),
     /// A certificate that cannot be read.
     #[error("the certificate cannot be read (X.509 version 3 in PEM is expected)")]
@@ -44,12 +44,14 @@ pub enum KeyError {
     NotAKey,
     /// A shared secret where only public keys may be (R3).
     #[error(
-        "a shared secret (kty \"oct\") is only taken from a file, in an entry whose algorithms are all HMAC"
+        "a shared secret (kty \"oct\") is only taken from a file, in an \
+         entry whose algorithms are all HMAC"
     )]
     Octet,
     /// A PEM file offered as an HMAC secret (R3, CVE-2015-9235).
     #[error(
-        "this is a PEM file, not an HMAC secret: public_key_file takes it, with an RS, PS, ES or EdDSA algorithm"
+        "this is a PEM file, not an HMAC secret: public_key_file takes it, with \
+         an RS, PS, ES or EdDSA algorithm"
     )]
     PemAsSecret,
     /// A private key where a public one belongs.
@@ -60,7 +62,8 @@ pub enum KeyError {
     Tag(Box<str>),
     /// The secret is shorter than the hash of its algorithm (RFC 7518 §3.2, R16).
     #[error(
-        "the secret has {bytes} bytes, {algorithm} needs at least {min}; make one with `openssl rand -base64 {min}` and write base64: before it"
+        "the secret has {bytes} bytes, {algorithm} needs at least {min}; make \
+         one with `openssl rand -base64 {min}` and write base64: before it"
     )]
     SecretTooShort {
         /// Bytes that it has.
@@ -72,7 +75,8 @@ pub enum KeyError {
     },
     /// An RSA key below 2048 or above 8192 bits, or with an exponent below 3 (R16).
     #[error(
-        "a weak or oversized RSA key ({bits} bits; 2048 to 8192 are taken, with an odd exponent of 3 or more)"
+        "a weak or oversized RSA key ({bits} bits; 2048 to 8192 are taken, with an odd \
+         exponent of 3 or more)"
     )]
     WeakRsa {
         /// Bits of the modulus.

@@ -65,7 +65,7 @@ pub fn from_jwk(
 /// # Errors
 ///
 /// [`KeyError::Jwk`] when the document is no JWKS at all. Unusable keys are no error but
-/// [`KeySet::skipped`]; two usable keys with one `kid` are left to [`super::super::Issuers::new`].
+/// [`KeySet::skipped`]; two usable keys with one `kid` are left to [`crate::auth::Issuers::new`].
 pub fn from_jwks(
     text: &[u8],
     algorithms: &[Algorithm],

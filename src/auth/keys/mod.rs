@@ -11,7 +11,7 @@ mod secret;
 mod signing;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fmt;
 

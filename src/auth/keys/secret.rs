@@ -16,8 +16,8 @@ use crate::secret::Secret;
 ///
 /// [`KeyError::Encoding`] when what follows a prefix is not in that encoding.
 pub fn secret_bytes(content: &[u8]) -> Result<Secret<Vec<u8>>, KeyError> {
-    let content = content.strip_suffix(b"\n").unwrap_or(content);
-    let content = content.strip_suffix(b"\r").unwrap_or(content);
+    let newline = content.strip_suffix(b"\r\n").or_else(|| content.strip_suffix(b"\n"));
+    let content = newline.unwrap_or(content);
     let decoded = if let Some(text) = content.strip_prefix(b"base64:") {
         STANDARD.decode(text).map_err(|_| KeyError::Encoding("base64:", "base64 (with padding)"))?
     } else if let Some(text) = content.strip_prefix(b"hex:") {
