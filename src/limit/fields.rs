@@ -16,8 +16,8 @@ pub fn policy_field<'l>(limits: impl IntoIterator<Item = (&'l str, Quota)>) -> O
     }))
 }
 
-/// `RateLimit`: what is left of each, `"name";r=2;t=180`; `t` is at most how many seconds pass until
-/// another unit comes back. `None` for none.
+/// `RateLimit`: what is left of each, `"name";r=2;t=180`; within `t` seconds another unit comes
+/// back. `None` for none.
 #[must_use]
 pub fn rate_limit_field<'l>(
     decisions: impl IntoIterator<Item = (&'l str, Decision)>,

@@ -123,14 +123,12 @@ impl ReservedNames {
         }
         patterns.sort_unstable();
         patterns.dedup();
-        // In sorted order whatever a prefix covers comes right behind it; an exact name comes
-        // before a prefix of the same text and is covered, too.
+        // In sorted order whatever a prefix covers comes right behind it.
         let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
         for pattern in patterns {
             if kept.last().is_some_and(|last| last.prefix && pattern.text.starts_with(&last.text)) {
                 continue;
             }
-            kept.pop_if(|last| pattern.prefix && last.text == pattern.text);
             kept.push(pattern);
         }
         let mut first = [false; 256];

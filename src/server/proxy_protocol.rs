@@ -1,9 +1,10 @@
 //! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): an address that a load
 //! balancer puts before the client's first byte.
 //!
-//! The caller asks only peers in `trusted_proxies`, and sets the deadline; from anyone else a header
-//! would be a forged address. Nothing is read beyond the header: what follows stays in the stream,
-//! but for the first bytes of a connection that turns out to have none, which are given back.
+//! The caller asks only peers in `trusted_proxies`, and sets the deadline; from anyone else a
+//! header would be a forged address. Nothing is read beyond the header: what follows stays in the
+//! stream, but for the first bytes of a connection that turns out to have none, which are given
+//! back.
 
 use std::io;
 use std::net::SocketAddr;
