@@ -91,12 +91,22 @@ impl Declared {
     }
 }
 
+/// What could be read.
+pub(super) struct Shaped {
+    /// The types.
+    pub(super) config: Config,
+    /// The places of tables and lists from which something was cut out: what they lack, they may
+    /// lack for that reason.
+    pub(super) cut: Vec<Range<usize>>,
+}
+
 /// Reads the types out of the tree. `None` when the errors outnumber what is looked for.
-pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Config> {
+pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Shaped> {
     let mut rest = root.clone();
+    let mut cut = Vec::new();
     for _ in 0..ERRORS_MAX {
         let error = match Config::deserialize(Deserializer::from(rest.clone())) {
-            Ok(config) => return Some(config),
+            Ok(config) => return Some(Shaped { config, cut }),
             Err(error) => error,
         };
         let span = error.span()?;
@@ -114,6 +124,8 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
             let value = tree::find_value(rest.get_ref(), &span);
             value.or_else(|| tree::find_key(rest.get_ref(), &span))?
         };
+        let above = path.split_last().and_then(|(_, above)| tree::value_at(rest.get_ref(), above));
+        cut.extend(above.map(Spanned::span));
         if !tree::remove(rest.get_mut(), &path) {
             return None;
         }
@@ -145,7 +157,7 @@ fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
     }
     let place = match table.as_str() {
         "" => String::new(),
-        table => format!(" in {table}"),
+        table => format!(" in {}", header(table)),
     };
     let help = match nearest(key, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? known here: {}", listed(known)),
@@ -169,9 +181,17 @@ fn missing_keys(
     let required = REQUIRED.iter().find(|(pattern, _)| *pattern == table);
     for key in required.map_or(named.as_slice(), |(_, keys)| keys) {
         if written.is_none_or(|written| written.get_ref().get(*key).is_none()) {
-            let message = format!("`{key}` is missing in {table}");
+            let message = format!("`{key}` is missing in {}", header(&table));
             problems.push(Problem::at(span.clone(), message));
         }
+    }
+}
+
+/// A table's pattern as its header is written: `[limits]`, `[[routes.limits]]`.
+fn header(pattern: &str) -> String {
+    match pattern.strip_suffix("[]") {
+        Some(list) => format!("[[{}]]", list.replace("[]", "")),
+        None => format!("[{}]", pattern.replace("[]", "")),
     }
 }
 
@@ -186,11 +206,20 @@ fn wrong_value(span: &Range<usize>, message: &str) -> Problem {
         let meant = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
         return problem.help(format!("{meant}known here: {}", listed(known)));
     }
-    match message.split_once('\n') {
-        Some((message, help)) => Problem::at(span.clone(), message).help(help),
-        None => Problem::at(span.clone(), message),
+    if let Some((message, help)) = message.split_once('\n') {
+        return Problem::at(span.clone(), message).help(help);
     }
+    let range = RUST_NUMBERS.iter().find_map(|(rust, range)| {
+        message.strip_suffix(rust).map(|message| format!("{message}{range}"))
+    });
+    Problem::at(span.clone(), range.as_deref().unwrap_or(message))
 }
+
+/// What serde calls numbers, and what an operator does.
+const RUST_NUMBERS: [(&str, &str); 2] = [
+    (" a nonzero u32", " a whole number from 1 to 4294967295"),
+    (" u8", " a whole number from 0 to 255"),
+];
 
 /// The words between backticks behind `, expected` in serde's message.
 fn expected(message: &str) -> Vec<&str> {
