@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use super::super::*;
 use super::{read, read_with, refusal, with};
 
+/// The configurations.
+const CASES: &str = include_str!("broken.txt");
+
 /// An issuer, an upstream and a certificate, for routes to stand on.
 const BASE: &str = "\
 [tls]
@@ -20,200 +23,42 @@ jwks_file = \"jwks.json\"
 servers = \"http://10.0.0.4:3000\"
 ";
 
-/// A route on [`BASE`] with `more` in it.
-fn route(more: &str) -> String {
-    format!("{BASE}[[routes]]\nname = \"r\"\npath = \"/*\"\nupstream = \"orders\"\n{more}\n")
+/// A route on [`BASE`].
+const ROUTE: &str = "[[routes]]\nname = \"r\"\npath = \"/*\"\nupstream = \"orders\"\n";
+
+/// An HMAC entry with the beginning of a key on [`BASE`].
+const KEY: &str = "[[issuers]]\nname = \"b\"\nissuer = \"i\"\naudiences = \"off\"\n\
+                   algorithms = \"HS256\"\n[[issuers.keys]]\n";
+
+/// What stands before a case.
+fn head(name: &str) -> String {
+    match name {
+        "base" => BASE.to_owned(),
+        "issuer" => format!("{BASE}[[issuers]]\n"),
+        "key" => format!("{BASE}{KEY}"),
+        "plain" => with(""),
+        "route" => format!("{BASE}{ROUTE}"),
+        "whole" => String::new(),
+        other => panic!("no head is called {other}"),
+    }
 }
 
-/// A second issuer entry on [`BASE`].
-fn issuer(more: &str) -> String {
-    format!("{BASE}[[issuers]]\n{more}\n")
-}
-
-/// An HMAC entry with one key.
-fn key(more: &str) -> String {
-    issuer(&format!(
-        "name = \"b\"\nissuer = \"i\"\naudiences = \"off\"\nalgorithms = \"HS256\"\n\
-         [[issuers.keys]]\n{more}"
-    ))
-}
-
-/// Each configuration with what it shows. What is printed for each is in the snapshot.
+/// Title and text of each configuration.
 fn cases() -> Vec<(&'static str, String)> {
-    let mut cases = vec![
-        ("nothing is written", String::new()),
-        ("syntax", "[listen\nhttps = 5".into()),
-        ("syntax beside a secret", "[store]\npassword = \"hunter2-hunter2\n".into()),
-        ("a key twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n".into()),
-    ];
-    cases.extend(sections());
-    cases.extend(issuers());
-    cases.extend(routes());
+    let cases = CASES.split("## ").skip(1);
     cases
-}
-
-fn sections() -> Vec<(&'static str, String)> {
-    vec![
-        ("unknown key", with("[limits]\nheader_byte = 5\n")),
-        ("unknown section", with("[limit]\nx = 1\n")),
-        ("unknown word", with("log.level = \"inf\"\n")),
-        ("unknown word without a likeness", with("log.format = \"xml\"\n")),
-        (
-            "several in one file",
-            with(
-                "[limits]\nbody_bytes = \"10 M\"\nconnections = 0\nfoo = 1\n[timeouts]\nheader = \"0s\"\ndrain = \"-5s\"\nconnect = 5\n[log]\nlevel = \"loud\"\n",
-            ),
-        ),
-        (
-            "later sections",
-            with(
-                "[issuing]\nissuer = \"x\"\n[streams]\ngrace = \"30s\"\n[[clients]]\nid = \"x\"\n",
-            ),
-        ),
-        ("tracked revocation", with("[revocation]\ncheck = \"tracked\"\nmax_staleness = \"2s\"\n")),
-        ("a literal secret", with("[store]\npassword = \"hunter2-hunter2\"\n")),
-        ("a password in the URL", with("store.url = \"redis://:hunter2-hunter2@cache\"\n")),
-        ("cluster", with("store.url = \"redis-cluster://a,b\"\n")),
-        ("no store", with("store.url = \"memcached://a\"\n")),
-        (
-            "settings of another store",
-            with("[store]\nusername = \"u\"\npassword_env = \"P\"\nca = \"ca.pem\"\n"),
-        ),
-        ("half a client certificate", with("[store]\nurl = \"rediss://a\"\nclient_cert = \"c\"\n")),
-        ("two places for one secret", with("[admin]\nsecret_file = \"a\"\nsecret_env = \"B\"\n")),
-        (
-            "a secret where its variable's name belongs",
-            with("[admin]\nsecret_env = \"hunter2-hunter2\"\n"),
-        ),
-        ("prefix", with("store.prefix = \"a{b}\"\n")),
-        ("nothing to serve", "listen.https = \"off\"\n".into()),
-        ("https without certificates", "listen.https = \"127.0.0.1:0\"\n".into()),
-        ("a name to listen on", with("admin.listen = \"localhost:9901\"\n")),
-        ("plain for nobody", with("").replace("unix:run/p.sock", "0.0.0.0:8080")),
-        ("PROXY protocol from nobody", with("listen.proxy_protocol = \"required\"\n")),
-        ("two listeners on one address", with("listen.health = \"127.0.0.1:9901\"\n")),
-        ("off beside an address", with("listen.health = [\"off\", \"127.0.0.1:9902\"]\n")),
-        ("public_url", with("listen.public_url = \"http://api.example.com/\"\n")),
-        ("public_url with a path", with("listen.public_url = \"https://api.example.com/v1\"\n")),
-        ("networks", with("listen.trusted_proxies = [\"10.0.0.1/8\", \"everyone\"]\n")),
-        ("client_auth", with("tls.client_auth = { mode = \"require\", ca = \"x\" }\n")),
-        ("client_auth without ca", with("tls.client_auth = { mode = \"required\" }\n")),
-        (
-            "half a certificate",
-            with("[tls]\ncertificates = [{ cert = \"a\" }, { cret = \"b\", key = \"c\" }]\n"),
-        ),
-        ("a rate without window", with("auth_failures.rate = \"20\"\n")),
-        ("a rate of nothing", with("auth_failures.rate = \"0/1m\"\n")),
-        ("an empty window", with("auth_failures.rate = \"5/0s\"\n")),
-        (
-            "absurd sizes",
-            with(
-                "[limits]\nheader_bytes = \"1KiB\"\ntarget_bytes = \"1GiB\"\nbody_bytes = \"9999999GiB\"\n",
-            ),
-        ),
-        (
-            "absurd times",
-            with("[timeouts]\nheader = \"48h\"\ndrain = \"18446744073709551615s 1000ms\"\n"),
-        ),
-        ("extra keys", with("revocation.extra_keys = [\"blacklist:\", \"b:{foo}\", \"{jti\"]\n")),
-        (
-            "identity headers",
-            with(
-                "[identity.headers]\nHost = \"sub\"\n\"X-A B\" = \"sub\"\nx_user = \"sub\"\nX-A = \"\"\n",
-            ),
-        ),
-        ("reserved headers", with("identity.reserved = [\"X-*\", \"Ho*\", \"*\", \"a*b\"]\n")),
-        (
-            "a variable that is not set",
-            with(
-                "[log]\nlevel = \"${NOWHERE}\"\nformat = \"${NOWHERE:?say json or text}\"\naccess = \"${\"\n[state]\ndir = \"${a b}\"\n",
-            ),
-        ),
-        (
-            "an interpolated value that is wrong",
-            with("[log]\nlevel = \"${PASSWORD}\"\n[auth_failures]\nrate = \"5/${PASSWORD}\"\n"),
-        ),
-        (
-            "an upstream",
-            with(
-                "[upstreams.\"a b\"]\nservers = [\"http://a/path\", \"ftp://b\", \"http://u:hunter2@c\", \"http://d:99999\"]\n[upstreams.empty]\nservers = []\nca = \"x\"\n[upstreams.none]\n",
-            ),
-        ),
-    ]
-}
-
-fn issuers() -> Vec<(&'static str, String)> {
-    vec![
-        ("an issuer with nothing", issuer("leeway = \"2m\"")),
-        (
-            "an issuer of a later release",
-            issuer(
-                "name = \"b\"\nissuer = \"i\"\naudiences = \"a\"\nalgorithms = \"RS256\"\njwks_url = \"https://id.example/jwks\"\ndiscovery = true",
-            ),
-        ),
-        (
-            "R3: HMAC beside a public key",
-            issuer(
-                "name = \"b\"\nissuer = \"i\"\naudiences = \"a\"\nalgorithms = [\"RS256\", \"HS256\"]\njwks_file = \"f\"",
-            ),
-        ),
-        (
-            "an empty issuer, and echoes of what is cut out",
-            issuer(
-                "name = \"b\"\nissuer = \"\"\naudiences = [5]\nalgorithms = [\"RS257\", \"HS1\"]\njwks_file = 7",
-            ),
-        ),
-        (
-            "R2: none",
-            issuer(
-                "name = \"b\"\nissuer = \"i\"\naudiences = \"a\"\nalgorithms = [\"none\"]\njwks_file = \"f\"",
-            ),
-        ),
-        (
-            "an issuer's name twice",
-            issuer(
-                "name = \"main\"\nissuer = \"i\"\naudiences = []\nalgorithms = []\njwks_file = \"f\"\nmax_age = \"48h\"",
-            ),
-        ),
-        ("a secret in the file", key("algorithm = \"HS256\"\nsecret = \"hunter2-hunter2\"")),
-        (
-            "R3: a public key as a secret",
-            key("algorithm = \"HS256\"\npublic_key_file = \"rs.pem\""),
-        ),
-        ("a key of another algorithm", key("algorithm = \"ES256\"\nsecret_file = \"f\"")),
-        (
-            "R5: a kid twice",
-            key(
-                "kid = \"1\"\nalgorithm = \"HS256\"\nsecret_file = \"f\"\n[[issuers.keys]]\nkid = \"1\"\nalgorithm = \"HS256\"\nsecret_file = \"g\"",
-            ),
-        ),
-    ]
-}
-
-fn routes() -> Vec<(&'static str, String)> {
-    vec![
-        ("names that lead nowhere", route("issuers = [\"mian\", \"x\"]").replace("upstream = \"orders\"", "upstream = \"order\"")),
-        ("an upstream that is wrong itself is not missed", route("").replace("http://10", "htp://10")),
-        ("an issuer that is wrong itself is not missed", route("issuers = \"main\"").replace("\"RS256\"", "\"RS257\"")),
-        ("no issuer", with("[upstreams.u]\nservers = \"http://a\"\n[[routes]]\nname = \"r\"\npath = \"/\"\nupstream = \"u\"\n")),
-        ("a route with nothing", format!("{BASE}[[routes]]\n")),
-        ("a route's name twice, and one that is none", format!("{}[[routes]]\nname = \"r\"\npath = \"/a\"\nupstream = \"orders\"\n[[routes]]\nname = \"a b\"\npath = \"/b\"\nupstream = \"orders\"\n", route(""))),
-        ("R19: paths that never arrive", ["api", "/a//b", "/a/../b", "/a;b", "/a%2Fb", "/%61", "/*/a", "/a?b", "/é"].iter().enumerate().fold(BASE.to_owned(), |text, (n, path)| format!("{text}[[routes]]\nname = \"r{n}\"\npath = \"{path}\"\nupstream = \"orders\"\n"))),
-        ("R21: methods", route("methods = [\"GET\", \"post\", \"TRACE\", \"CONNECT\", \"G T\", \"GET\"]")),
-        ("hosts", route("hosts = [\"https://a\", \"a.*\", \"a:80\", \"*.example.com\"]")),
-        ("rules that would not hold", route("auth = \"none\"\nissuers = [\"main\"]\nrequire = { roles = \"admin\" }\ntoken = { cookie = \"c\" }")),
-        ("a rule that anonymous requests pass", route("auth = \"optional\"\nrequire = { roles = \"admin\" }")),
-        ("requirements", route("require = { role = \"admin\", claims = { \"/a~2\" = 1, b = 1.5 } }")),
-        ("cookies and parameters", route("token = { cookie = \"a=b\", query = \"a&b\" }")),
-        ("limits", route("limits = [{ by = \"ip\", rate = \"5/15m\" }, { by = \"client\", rate = \"5 per minute\" }, { by = \"client\" }, { by = \"claim:sub\", rate = \"1/1s\", count = \"fail\" }, { by = \"json:/a+form:b\", rate = \"1/1s\", shared = true }]")),
-        ("limits by claims and bodies that are not there", route("auth = \"none\"\nupgrade = \"websocket\"\nmethods = [\"GET\"]\nlimits = [{ by = \"claim:sub\", rate = \"1/1s\" }, { by = \"json:/a\", rate = \"1/1s\" }, { by = \"form:a\", rate = \"1/1s\" }]")),
-        ("words of a later release", route("csrf = \"double-submit\"\nupgrade = \"h2c\"\nhost = \"a/b\"")),
-    ]
+        .map(|case| {
+            let (first, body) = case.split_once('\n').expect("a title");
+            let (name, title) = first.split_once(": ").expect("a head and a title");
+            (title, format!("{}{}", head(name), body.trim_end_matches('\n')))
+        })
+        .collect()
 }
 
 #[test]
 fn every_problem_is_printed_with_its_place_and_what_to_write() {
     let mut printed = String::new();
+    assert!(cases().len() > 60, "the table was read");
     for (title, text) in cases() {
         let refusal = refusal(&text);
         assert!(!refusal.contains("hunter2"), "{title}: {refusal}");
