@@ -109,21 +109,7 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
             Ok(config) => return Some(Shaped { config, cut }),
             Err(error) => error,
         };
-        let span = error.span()?;
-        let message = error.message();
-        let path = if message.starts_with("unknown field") {
-            let path = tree::find_key(rest.get_ref(), &span)?;
-            problems.push(unknown_key(&path, &span, message));
-            path
-        } else if message.starts_with("missing field") {
-            let path = tree::find_value(rest.get_ref(), &span)?;
-            missing_keys(root.get_ref(), &path, &span, message, problems);
-            path
-        } else {
-            problems.push(wrong_value(&span, message));
-            let value = tree::find_value(rest.get_ref(), &span);
-            value.or_else(|| tree::find_key(rest.get_ref(), &span))?
-        };
+        let path = record(&error, root.get_ref(), rest.get_ref(), problems)?;
         let above = path.split_last().and_then(|(_, above)| tree::value_at(rest.get_ref(), above));
         cut.extend(above.map(Spanned::span));
         if !tree::remove(rest.get_mut(), &path) {
@@ -132,6 +118,34 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
     }
     problems.push(Problem::new("too many errors; the rest of the file was not looked at"));
     None
+}
+
+/// Adds the error to the problems and returns the way to the node that it is about. `None` when that
+/// cannot be told, and so the rest cannot be tried.
+fn record(
+    error: &toml::de::Error,
+    root: &DeTable<'_>,
+    rest: &DeTable<'_>,
+    problems: &mut Problems,
+) -> Option<tree::Path> {
+    let message = error.message();
+    let Some(span) = error.span() else {
+        problems.push(Problem::new(message));
+        return None;
+    };
+    let key = message.starts_with("unknown field").then(|| tree::find_key(rest, &span)).flatten();
+    if let Some(path) = key {
+        problems.push(unknown_key(&path, &span, message));
+        return Some(path);
+    }
+    let value = tree::find_value(rest, &span);
+    match &value {
+        Some(path) if message.starts_with("missing field") => {
+            missing_keys(root, path, &span, message, problems);
+        }
+        _ => problems.push(wrong_value(&span, message)),
+    }
+    value.or_else(|| tree::find_key(rest, &span))
 }
 
 /// An unknown key: a literal secret, a key of a later release, or a misspelling.

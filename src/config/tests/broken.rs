@@ -149,6 +149,7 @@ proptest! {
             let printed = failure.to_string();
             prop_assert!(printed.starts_with("p.toml:"), "{}", printed);
             prop_assert!(!printed.contains("hunter2"), "{}", printed);
+            prop_assert!(!printed.contains("could not be understood"), "{}\n{}", text, printed);
         }
     }
 
