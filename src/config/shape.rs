@@ -31,6 +31,35 @@ const REQUIRED: [(&str, &[&str]); 7] = [
     ("upstreams.*", &["servers"]),
 ];
 
+/// The places of tables with fixed keys. serde would take a list there too, value by value in an
+/// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
+pub(super) const TABLES: [&str; 24] = [
+    "admin",
+    "auth_failures",
+    "identity",
+    "issuers[]",
+    "issuers[].claims",
+    "issuers[].keys[]",
+    "limits",
+    "listen",
+    "log",
+    "revocation",
+    "routes[]",
+    "routes[].limits[]",
+    "routes[].require",
+    "routes[].timeouts",
+    "routes[].token",
+    "state",
+    "store",
+    "timeouts",
+    "tls",
+    "tls.certificates[]",
+    "token_cache",
+    "upstreams.*",
+    "identity.headers",
+    "routes[].require.claims",
+];
+
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
 const LATER: [(&str, &str, &str); 14] = [
     ("", "clients", "leave the section out"),
@@ -104,6 +133,13 @@ pub(super) struct Shaped {
 pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Shaped> {
     let mut rest = root.clone();
     let mut cut = Vec::new();
+    // From the end, so that the numbers of what stands before stay true.
+    for path in lists_for_tables(root.get_ref()).into_iter().rev() {
+        if let Some(list) = tree::value_at(rest.get_ref(), &path) {
+            problems.push(Problem::at(list.span(), "expected a table, found a list"));
+        }
+        tree::remove(rest.get_mut(), &path);
+    }
     for _ in 0..ERRORS_MAX {
         let error = match Config::deserialize(Deserializer::from(rest.clone())) {
             Ok(config) => return Some(Shaped { config, cut }),
@@ -118,6 +154,19 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
     }
     problems.push(Problem::new("too many errors; the rest of the file was not looked at"));
     None
+}
+
+/// The ways to lists that stand where a table belongs.
+fn lists_for_tables(root: &DeTable<'_>) -> Vec<tree::Path> {
+    let mut lists = Vec::new();
+    tree::each(root, &mut |path, node| {
+        if node.get_ref().is_array() && TABLES.contains(&tree::pattern(path).as_str()) {
+            lists.push(path.clone());
+            return false;
+        }
+        true
+    });
+    lists
 }
 
 /// Adds the error to the problems and returns the way to the node that it is about. `None` when that
@@ -223,15 +272,22 @@ fn wrong_value(span: &Range<usize>, message: &str) -> Problem {
     if let Some((message, help)) = message.split_once('\n') {
         return Problem::at(span.clone(), message).help(help);
     }
-    let range = RUST_NUMBERS.iter().find_map(|(rust, range)| {
-        message.strip_suffix(rust).map(|message| format!("{message}{range}"))
+    if message.starts_with("wanted exactly 1 element") {
+        return Problem::at(span.clone(), "expected a word, found a table");
+    }
+    if let Some((found, _)) = message.split_once(", expected struct ") {
+        return Problem::at(span.clone(), format!("{found}, expected a table"));
+    }
+    let plain = RUST_WORDS.iter().find_map(|(rust, plain)| {
+        message.strip_suffix(rust).map(|message| format!("{message}{plain}"))
     });
-    Problem::at(span.clone(), range.as_deref().unwrap_or(message))
+    Problem::at(span.clone(), plain.as_deref().unwrap_or(message))
 }
 
-/// What serde calls numbers, and what an operator does.
-const RUST_NUMBERS: [(&str, &str); 2] = [
+/// What serde calls some types, and what an operator does.
+const RUST_WORDS: [(&str, &str); 3] = [
     (" a nonzero u32", " a whole number from 1 to 4294967295"),
+    (" path string", " a path"),
     (" u8", " a whole number from 0 to 255"),
 ];
 
