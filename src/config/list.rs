@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::slice;
 
 use serde::Deserialize;
@@ -10,35 +11,40 @@ use toml::Spanned;
 
 use super::scalar::{OrOff, Scalar};
 
-/// `"a"` or `["a", "b"]`; each element knows its place.
+/// `"a"` or `["a", "b"]`; the list and each element know their places.
 #[derive(Clone, Debug, PartialEq)]
-pub struct List<T>(pub Vec<Spanned<T>>);
+pub struct List<T>(Spanned<Vec<Spanned<T>>>);
 
 impl<T> List<T> {
     /// The values, in the order written.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(Spanned::get_ref)
+        self.spanned().map(Spanned::get_ref)
     }
 
     /// The values with their places.
     pub fn spanned(&self) -> slice::Iter<'_, Spanned<T>> {
-        self.0.iter()
+        self.0.get_ref().iter()
+    }
+
+    /// Where the whole list stands.
+    pub fn span(&self) -> Range<usize> {
+        self.0.span()
     }
 
     /// Whether nothing is listed.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.0.get_ref().is_empty()
     }
 
     /// A default: these values, standing nowhere in the file.
     pub(super) fn unplaced(values: impl IntoIterator<Item = T>) -> Self {
-        Self(values.into_iter().map(super::unplaced).collect())
+        Self(super::unplaced(values.into_iter().map(super::unplaced).collect()))
     }
 }
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(super::unplaced(Vec::new()))
     }
 }
 
@@ -46,10 +52,11 @@ impl<'de, T: TryFrom<Scalar, Error = String>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Spanned::<Written<T>>::deserialize(deserializer)?;
         let span = written.span();
-        Ok(match written.into_inner() {
-            Written::One(value) => Self(vec![Spanned::new(span, value)]),
-            Written::Many(values) => Self(values),
-        })
+        let values = match written.into_inner() {
+            Written::One(value) => vec![Spanned::new(span.clone(), value)],
+            Written::Many(values) => values,
+        };
+        Ok(Self(Spanned::new(span, values)))
     }
 }
 
@@ -68,7 +75,7 @@ impl<T> ListOrOff<T> {
     pub fn spanned(&self) -> &[Spanned<T>] {
         match self {
             Self::Off => &[],
-            Self::On(list) => &list.0,
+            Self::On(list) => list.0.get_ref(),
         }
     }
 
@@ -81,6 +88,8 @@ impl<T> ListOrOff<T> {
 impl<'de, T: TryFrom<Scalar, Error = String>> Deserialize<'de> for ListOrOff<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let list = List::<OrOff<T>>::deserialize(deserializer)?.0;
+        let span = list.span();
+        let list = list.into_inner();
         if matches!(list.as_slice(), [only] if matches!(only.get_ref(), OrOff::Off)) {
             return Ok(Self::Off);
         }
@@ -91,7 +100,7 @@ impl<'de, T: TryFrom<Scalar, Error = String>> Deserialize<'de> for ListOrOff<T> 
                 OrOff::Off => Err(D::Error::custom("`off` cannot stand beside other values")),
             }
         });
-        values.collect::<Result<_, _>>().map(|values| Self::On(List(values)))
+        values.collect::<Result<_, _>>().map(|values| Self::On(List(Spanned::new(span, values))))
     }
 }
 
@@ -117,15 +126,15 @@ impl<'de, T: TryFrom<Scalar, Error = String>> Visitor<'de> for WrittenVisitor<T>
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        T::try_from(Scalar::Text(text.to_owned())).map(Written::One).map_err(E::custom)
+        convert(Scalar::Text(text.to_owned())).map(Written::One)
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        T::try_from(Scalar::Integer(number)).map(Written::One).map_err(E::custom)
+        convert(Scalar::Integer(number)).map(Written::One)
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        T::try_from(Scalar::Boolean(value)).map(Written::One).map_err(E::custom)
+        convert(Scalar::Boolean(value)).map(Written::One)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -138,12 +147,39 @@ impl<'de, T: TryFrom<Scalar, Error = String>> Visitor<'de> for WrittenVisitor<T>
     }
 }
 
-/// One element, converted where its place is still known, so that an error points at it.
+/// One element.
 struct Element<T>(T);
 
 impl<'de, T: TryFrom<Scalar, Error = String>> Deserialize<'de> for Element<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        T::try_from(scalar).map(Self).map_err(D::Error::custom)
+        deserializer.deserialize_any(ElementVisitor(PhantomData))
     }
+}
+
+/// Converts within the visit, where the parser still knows the element's place and gives it to the
+/// error.
+struct ElementVisitor<T>(PhantomData<T>);
+
+impl<T: TryFrom<Scalar, Error = String>> Visitor<'_> for ElementVisitor<T> {
+    type Value = Element<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a whole number or a boolean")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        convert(Scalar::Text(text.to_owned())).map(Element)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        convert(Scalar::Integer(number)).map(Element)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        convert(Scalar::Boolean(value)).map(Element)
+    }
+}
+
+fn convert<T: TryFrom<Scalar, Error = String>, E: Error>(scalar: Scalar) -> Result<T, E> {
+    T::try_from(scalar).map_err(E::custom)
 }

@@ -88,7 +88,8 @@ pub fn load(
     options: Options,
 ) -> Result<Loaded, Failure> {
     let text = read(path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     parse(Source::new(path.display().to_string(), dir, text), sets, environment, options)
 }
 
@@ -146,9 +147,13 @@ fn understand(
     let dir = source.dir().to_owned();
     let outside = Outside { environment, dir: &dir, read_files: options.read_files };
     source.set_interpolated(interpolate(root.get_mut(), &outside, problems));
-    let config = shape::read(&root, later)?;
-    validate::validate(&config, &Declared::of(root.get_ref()), later);
-    Some(config)
+    let shaped = shape::read(&root, later)?;
+    let mut found = Problems::new();
+    validate::validate(&shaped.config, &Declared::of(root.get_ref()), &mut found);
+    let is_echo = |problem: &Problem| problem.span.as_ref().is_some_and(|s| shaped.cut.contains(s));
+    found.filter_map(|problem| (!is_echo(&problem)).then_some(problem));
+    later.extend(found);
+    Some(shaped.config)
 }
 
 /// A problem in the light of what was interpolated where it points: a value that failed has been

@@ -17,10 +17,16 @@ const BEYOND_GROUP_READ: u32 = 0o037;
 #[derive(Debug, thiserror::Error)]
 pub enum PermissionError {
     /// A configuration file that others can change.
-    #[error("{path} may be written by others than its owner; run: chmod go-w {path}", path = .0.display())]
+    #[error(
+        "{path} may be written by others than its owner; run: chmod go-w {path}",
+        path = .0.display()
+    )]
     Writable(PathBuf),
     /// A key file that others can read or change.
-    #[error("{path} may be read or written by others than its owner; run: chmod 600 {path}", path = .0.display())]
+    #[error(
+        "{path} may be read or written by others than its owner; run: chmod 600 {path}",
+        path = .0.display()
+    )]
     Exposed(PathBuf),
     /// Not there, or not readable.
     #[error("{path} cannot be read: {kind}", path = .0.display(), kind = .1.kind())]

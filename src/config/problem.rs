@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::source::Source;
+use super::source::{Source, without_url_password};
 
 /// Problems printed at most; the rest is counted.
 const PRINTED_MAX: usize = 100;
@@ -118,9 +118,9 @@ fn render(text: &mut String, problem: &Problem, source: &Source) {
     }
 }
 
-/// The text without control characters and without any interpolated value.
+/// The text without control characters, interpolated values and passwords in URLs (invariant 7).
 fn concealed(text: &str, span: Option<&Range<usize>>, source: &Source) -> String {
-    let mut text = text.to_owned();
+    let mut text = without_url_password(text);
     for value in source.interpolated() {
         value.conceal(&mut text, span);
     }

@@ -41,7 +41,7 @@ impl Visitor<'_> for ScalarVisitor {
     type Value = Scalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a single value")
+        f.write_str("a string, a whole number or a boolean")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {

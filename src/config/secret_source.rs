@@ -92,9 +92,19 @@ impl SecretSource {
         base: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Secret<Vec<u8>>, SecretError> {
+        self.read_within(COMMAND_TIMEOUT, base, environment)
+    }
+
+    /// As [`SecretSource::read`], with another limit for a command.
+    pub(super) fn read_within(
+        &self,
+        limit: Duration,
+        base: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Secret<Vec<u8>>, SecretError> {
         let what = self.describe();
         let raw = match self {
-            Self::Command(words) => run(words, base)?,
+            Self::Command(words) => run(words, limit, base)?,
             Self::Env(name) => {
                 let value = environment(name).ok_or_else(|| SecretError::Unset(name.clone()))?;
                 Secret::new(value.into_bytes())
@@ -161,11 +171,11 @@ fn read_bounded(from: impl Read) -> std::io::Result<Option<Secret<Vec<u8>>>> {
 }
 
 /// Runs the command and takes its output. Its error output is dropped: it may hold the secret.
-fn run(words: &[String], base: &Path) -> Result<Secret<Vec<u8>>, SecretError> {
+fn run(words: &[String], limit: Duration, base: &Path) -> Result<Secret<Vec<u8>>, SecretError> {
     let (program, arguments) =
         words.split_first().ok_or_else(|| SecretError::Empty("the command".to_owned()))?;
     let started = |error| SecretError::CommandStart(program.clone(), error);
-    let deadline = Instant::now() + COMMAND_TIMEOUT;
+    let deadline = Instant::now() + limit;
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir(base)

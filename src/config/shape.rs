@@ -31,6 +31,35 @@ const REQUIRED: [(&str, &[&str]); 7] = [
     ("upstreams.*", &["servers"]),
 ];
 
+/// The places of tables with fixed keys. serde would take a list there too, value by value in an
+/// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
+pub(super) const TABLES: [&str; 24] = [
+    "admin",
+    "auth_failures",
+    "identity",
+    "issuers[]",
+    "issuers[].claims",
+    "issuers[].keys[]",
+    "limits",
+    "listen",
+    "log",
+    "revocation",
+    "routes[]",
+    "routes[].limits[]",
+    "routes[].require",
+    "routes[].timeouts",
+    "routes[].token",
+    "state",
+    "store",
+    "timeouts",
+    "tls",
+    "tls.certificates[]",
+    "token_cache",
+    "upstreams.*",
+    "identity.headers",
+    "routes[].require.claims",
+];
+
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
 const LATER: [(&str, &str, &str); 14] = [
     ("", "clients", "leave the section out"),
@@ -91,35 +120,81 @@ impl Declared {
     }
 }
 
+/// What could be read.
+pub(super) struct Shaped {
+    /// The types.
+    pub(super) config: Config,
+    /// The places of tables and lists from which something was cut out: what they lack, they may
+    /// lack for that reason.
+    pub(super) cut: Vec<Range<usize>>,
+}
+
 /// Reads the types out of the tree. `None` when the errors outnumber what is looked for.
-pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Config> {
+pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Option<Shaped> {
     let mut rest = root.clone();
+    let mut cut = Vec::new();
+    // From the end, so that the numbers of what stands before stay true.
+    for path in lists_for_tables(root.get_ref()).into_iter().rev() {
+        if let Some(list) = tree::value_at(rest.get_ref(), &path) {
+            problems.push(Problem::at(list.span(), "expected a table, found a list"));
+        }
+        tree::remove(rest.get_mut(), &path);
+    }
     for _ in 0..ERRORS_MAX {
         let error = match Config::deserialize(Deserializer::from(rest.clone())) {
-            Ok(config) => return Some(config),
+            Ok(config) => return Some(Shaped { config, cut }),
             Err(error) => error,
         };
-        let span = error.span()?;
-        let message = error.message();
-        let path = if message.starts_with("unknown field") {
-            let path = tree::find_key(rest.get_ref(), &span)?;
-            problems.push(unknown_key(&path, &span, message));
-            path
-        } else if message.starts_with("missing field") {
-            let path = tree::find_value(rest.get_ref(), &span)?;
-            missing_keys(root.get_ref(), &path, &span, message, problems);
-            path
-        } else {
-            problems.push(wrong_value(&span, message));
-            let value = tree::find_value(rest.get_ref(), &span);
-            value.or_else(|| tree::find_key(rest.get_ref(), &span))?
-        };
+        let path = record(&error, root.get_ref(), rest.get_ref(), problems)?;
+        let above = path.split_last().and_then(|(_, above)| tree::value_at(rest.get_ref(), above));
+        cut.extend(above.map(Spanned::span));
         if !tree::remove(rest.get_mut(), &path) {
             return None;
         }
     }
     problems.push(Problem::new("too many errors; the rest of the file was not looked at"));
     None
+}
+
+/// The ways to lists that stand where a table belongs.
+fn lists_for_tables(root: &DeTable<'_>) -> Vec<tree::Path> {
+    let mut lists = Vec::new();
+    tree::each(root, &mut |path, node| {
+        if node.get_ref().is_array() && TABLES.contains(&tree::pattern(path).as_str()) {
+            lists.push(path.clone());
+            return false;
+        }
+        true
+    });
+    lists
+}
+
+/// Adds the error to the problems and returns the way to the node that it is about. `None` when that
+/// cannot be told, and so the rest cannot be tried.
+fn record(
+    error: &toml::de::Error,
+    root: &DeTable<'_>,
+    rest: &DeTable<'_>,
+    problems: &mut Problems,
+) -> Option<tree::Path> {
+    let message = error.message();
+    let Some(span) = error.span() else {
+        problems.push(Problem::new(message));
+        return None;
+    };
+    let key = message.starts_with("unknown field").then(|| tree::find_key(rest, &span)).flatten();
+    if let Some(path) = key {
+        problems.push(unknown_key(&path, &span, message));
+        return Some(path);
+    }
+    let value = tree::find_value(rest, &span);
+    match &value {
+        Some(path) if message.starts_with("missing field") => {
+            missing_keys(root, path, &span, message, problems);
+        }
+        _ => problems.push(wrong_value(&span, message)),
+    }
+    value.or_else(|| tree::find_key(rest, &span))
 }
 
 /// An unknown key: a literal secret, a key of a later release, or a misspelling.
@@ -145,7 +220,7 @@ fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
     }
     let place = match table.as_str() {
         "" => String::new(),
-        table => format!(" in {table}"),
+        table => format!(" in {}", header(table)),
     };
     let help = match nearest(key, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? known here: {}", listed(known)),
@@ -169,9 +244,17 @@ fn missing_keys(
     let required = REQUIRED.iter().find(|(pattern, _)| *pattern == table);
     for key in required.map_or(named.as_slice(), |(_, keys)| keys) {
         if written.is_none_or(|written| written.get_ref().get(*key).is_none()) {
-            let message = format!("`{key}` is missing in {table}");
+            let message = format!("`{key}` is missing in {}", header(&table));
             problems.push(Problem::at(span.clone(), message));
         }
+    }
+}
+
+/// A table's pattern as its header is written: `[limits]`, `[[routes.limits]]`.
+fn header(pattern: &str) -> String {
+    match pattern.strip_suffix("[]") {
+        Some(list) => format!("[[{}]]", list.replace("[]", "")),
+        None => format!("[{}]", pattern.replace("[]", "")),
     }
 }
 
@@ -186,11 +269,27 @@ fn wrong_value(span: &Range<usize>, message: &str) -> Problem {
         let meant = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
         return problem.help(format!("{meant}known here: {}", listed(known)));
     }
-    match message.split_once('\n') {
-        Some((message, help)) => Problem::at(span.clone(), message).help(help),
-        None => Problem::at(span.clone(), message),
+    if let Some((message, help)) = message.split_once('\n') {
+        return Problem::at(span.clone(), message).help(help);
     }
+    if message.starts_with("wanted exactly 1 element") {
+        return Problem::at(span.clone(), "expected a word, found a table");
+    }
+    if let Some((found, _)) = message.split_once(", expected struct ") {
+        return Problem::at(span.clone(), format!("{found}, expected a table"));
+    }
+    let plain = RUST_WORDS.iter().find_map(|(rust, plain)| {
+        message.strip_suffix(rust).map(|message| format!("{message}{plain}"))
+    });
+    Problem::at(span.clone(), plain.as_deref().unwrap_or(message))
 }
+
+/// What serde calls some types, and what an operator does.
+const RUST_WORDS: [(&str, &str); 3] = [
+    (" a nonzero u32", " a whole number from 1 to 4294967295"),
+    (" path string", " a path"),
+    (" u8", " a whole number from 0 to 255"),
+];
 
 /// The words between backticks behind `, expected` in serde's message.
 fn expected(message: &str) -> Vec<&str> {

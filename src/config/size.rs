@@ -62,7 +62,8 @@ impl TryFrom<Scalar> for Size {
             Some(bytes) if bytes <= SIZE_MAX => Ok(Self(bytes)),
             Some(_) => Err(format!("{shown} is too large; at most 1024GiB")),
             None => Err(format!(
-                "{shown} is not a size\nwrite bytes or a number and a unit: 8192, \"32KiB\", \"10MiB\""
+                "{shown} is not a size\nwrite bytes or a number and a unit: 8192, \"32KiB\", \
+                 \"10MiB\""
             )),
         }
     }

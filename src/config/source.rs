@@ -5,9 +5,18 @@ use std::path::{Path, PathBuf};
 
 use super::interpolate::Interpolated;
 
-/// Keys whose value is never shown, even where it should not have been written.
-const SECRET_WORDS: [&str; 6] =
-    ["secret", "password", "passphrase", "private_key", "client_secret", "token_secret"];
+/// Keys whose value is never shown, even where it should not have been written. Those of variables
+/// are among them, because a secret written in place of its variable's name is a likely mistake.
+const SECRET_WORDS: [&str; 8] = [
+    "secret",
+    "secret_env",
+    "password",
+    "password_env",
+    "passphrase",
+    "private_key",
+    "client_secret",
+    "token_secret",
+];
 
 /// A configuration's name, text and directory, and what was put into it from elsewhere.
 #[derive(Clone, Debug)]
@@ -155,8 +164,8 @@ fn without_secret(line: &str) -> String {
     line.to_owned()
 }
 
-/// Replaces what stands between `://` and `@`.
-fn without_url_password(line: &str) -> String {
+/// The text without what stands between `://` and `@`.
+pub(super) fn without_url_password(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("://") {

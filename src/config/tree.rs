@@ -37,6 +37,44 @@ pub(super) fn pattern(path: &[Step]) -> String {
     pattern
 }
 
+/// Shows every value with the way to it, the outer before the inner; what stands within a value is
+/// shown when `visit` says so.
+pub(super) fn each<'i>(root: &DeTable<'i>, visit: &mut dyn FnMut(&Path, &Node<'i>) -> bool) {
+    each_in_table(root, &mut Path::new(), visit);
+}
+
+fn each_in_table<'i>(
+    table: &DeTable<'i>,
+    path: &mut Path,
+    visit: &mut dyn FnMut(&Path, &Node<'i>) -> bool,
+) {
+    for (key, value) in table {
+        path.push(Step::Key(key.get_ref().to_string()));
+        each_in_value(value, path, visit);
+        path.pop();
+    }
+}
+
+fn each_in_value<'i>(
+    value: &Node<'i>,
+    path: &mut Path,
+    visit: &mut dyn FnMut(&Path, &Node<'i>) -> bool,
+) {
+    if !visit(path, value) {
+        return;
+    }
+    for (index, element) in
+        value.get_ref().as_array().into_iter().flat_map(|a| a.iter()).enumerate()
+    {
+        path.push(Step::Index(index));
+        each_in_value(element, path, visit);
+        path.pop();
+    }
+    if let Some(table) = value.get_ref().as_table() {
+        each_in_table(table, path, visit);
+    }
+}
+
 /// The way to the key at this place, ending with the key.
 pub(super) fn find_key(root: &DeTable<'_>, span: &Range<usize>) -> Option<Path> {
     let mut path = Path::new();

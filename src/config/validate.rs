@@ -83,7 +83,8 @@ fn upstreams(config: &Config, problems: &mut Problems) {
     for (name, upstream) in &config.upstreams {
         label(name, "an upstream's name", problems);
         if upstream.servers.is_empty() {
-            problems.push(Problem::at(name.span(), format!("upstream `{name}` has no servers")));
+            let place = upstream.servers.span();
+            problems.push(Problem::at(place, format!("upstream `{name}` has no servers")));
         }
         distinct(upstream.servers.spanned(), "this server is listed twice", problems);
         timeout("keep_alive", &upstream.keep_alive, problems);
@@ -124,18 +125,19 @@ fn unique<'a>(
     }
 }
 
-/// Points at every value that was there before.
+/// Points at every value that was there before; at the earlier one when the later is a default.
 fn distinct<'a, T: PartialEq + 'a>(
     values: impl IntoIterator<Item = &'a Spanned<T>>,
     message: &str,
     problems: &mut Problems,
 ) {
-    let mut seen = Vec::new();
+    let mut seen: Vec<&Spanned<T>> = Vec::new();
     for value in values {
-        if seen.contains(&value.get_ref()) {
-            problems.push(Problem::at(value.span(), message));
+        if let Some(before) = seen.iter().find(|before| **before == value) {
+            let span = if value.span().is_empty() { before.span() } else { value.span() };
+            problems.push(Problem::at(span, message));
         }
-        seen.push(value.get_ref());
+        seen.push(value);
     }
 }
 

@@ -22,13 +22,16 @@ pub(super) fn validate(issuers: &[Spanned<Issuer>], problems: &mut Problems) {
                 "`local` is the name of the issuer that Postern itself will be",
             ));
         }
-        if !issuer.audiences.is_off() && issuer.audiences.spanned().is_empty() {
-            problems.push(
-                Problem::at(issuer.name.span(), "audiences is an empty list: no token could pass")
-                    .help("name the audiences, or write \"off\" for tokens without aud"),
-            );
-        }
         if let ListOrOff::On(audiences) = &issuer.audiences {
+            if audiences.is_empty() {
+                problems.push(
+                    Problem::at(
+                        audiences.span(),
+                        "audiences is an empty list: no token could pass",
+                    )
+                    .help("name the audiences, or write \"off\" for tokens without aud"),
+                );
+            }
             distinct(audiences.spanned(), "this audience is listed twice", problems);
         }
         algorithms(issuer, problems);
@@ -55,8 +58,11 @@ fn algorithms(issuer: &Issuer, problems: &mut Problems) {
     distinct(issuer.algorithms.spanned(), "this algorithm is listed twice", problems);
     if issuer.algorithms.is_empty() {
         problems.push(
-            Problem::at(issuer.name.span(), "algorithms is an empty list: no token could pass")
-                .help("write the algorithms that this issuer signs with, as in [\"RS256\"]"),
+            Problem::at(
+                issuer.algorithms.span(),
+                "algorithms is an empty list: no token could pass",
+            )
+            .help("write the algorithms that this issuer signs with, as in [\"RS256\"]"),
         );
     }
     let mut hmac = issuer.algorithms.spanned().filter(|a| a.get_ref().is_hmac());

@@ -20,9 +20,12 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
         ("admin.listen", &config.admin.listen),
     ];
     for (name, addresses) in listeners {
-        if !addresses.is_off() && addresses.spanned().is_empty() {
+        if let ListOrOff::On(list) = addresses
+            && list.is_empty()
+        {
             problems.push(
-                Problem::new(format!("{name} is an empty list")).help("write \"off\" for none"),
+                Problem::at(list.span(), format!("{name} is an empty list"))
+                    .help("write \"off\" for none"),
             );
         }
     }
