@@ -173,7 +173,7 @@ impl Shared {
         generation.is_ok_and(|id| id.as_deref() == known.as_ref().map(|known| known.as_str()))
     }
 
-    async fn keep_house(&self, now: UnixTime) -> Result<(), Error> {
+    pub(super) async fn keep_house(&self, now: UnixTime) -> Result<(), Error> {
         while self.store.sweep(now).await? > 0 {}
         let Some(remembered) = &self.remembered else { return Ok(()) };
         remembered.sweep(now).await?;
