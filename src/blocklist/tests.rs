@@ -82,8 +82,13 @@ async fn every_kind_revokes() {
         let gateway = Gateway::start(&settings, &dir.path().join(state), OnLoss::Remember).await;
         let digest = "ab".repeat(32);
         for (kind, value) in [
-            (Kind::Jti, "4711"), (Kind::Sid, "s"), (Kind::Issuer, ""), (Kind::Kid, "k"),
-            (Kind::Token, digest.as_str()), (Kind::Sub, "bob"), (Kind::Client, "app"),
+            (Kind::Jti, "4711"),
+            (Kind::Sid, "s"),
+            (Kind::Issuer, ""),
+            (Kind::Kid, "k"),
+            (Kind::Token, digest.as_str()),
+            (Kind::Sub, "bob"),
+            (Kind::Client, "app"),
         ] {
             let what = revocation(kind, value, End::For(Duration::from_secs(60)));
             let mut named = token("other");
@@ -122,9 +127,14 @@ async fn nonsense_is_not_revoked() {
     let mut homeless = jti("1");
     homeless.selector.issuer = String::new();
     for what in [
-        revocation(Kind::Jti, "", minute), revocation(Kind::Jti, &"x".repeat(1025), minute),
-        revocation(Kind::Token, "abc", minute), revocation(Kind::Token, &"AB".repeat(32), minute),
-        revocation(Kind::Jti, "1", End::For(Duration::ZERO)), dated_jti, wordy, homeless,
+        revocation(Kind::Jti, "", minute),
+        revocation(Kind::Jti, &"x".repeat(1025), minute),
+        revocation(Kind::Token, "abc", minute),
+        revocation(Kind::Token, &"AB".repeat(32), minute),
+        revocation(Kind::Jti, "1", End::For(Duration::ZERO)),
+        dated_jti,
+        wordy,
+        homeless,
     ] {
         let error = gateway.blocklist.revoke(&what, now()).await.unwrap_err();
         assert!(matches!(error, RevokeError::Invalid(_)), "{error:?}");
@@ -193,7 +203,8 @@ async fn a_flush_lifts_nothing() {
 /// The memory's file is freed when the last user of the old gateway is gone.
 async fn restarted(server: &RedisServer, state: &Path) -> Gateway {
     for _ in 0..100 {
-        if let Ok(blocklist) = Blocklist::open(&unix(server), OnLoss::Remember, state, now()).await {
+        if let Ok(blocklist) = Blocklist::open(&unix(server), OnLoss::Remember, state, now()).await
+        {
             let worker = blocklist.worker();
             return Gateway { blocklist, worker };
         }

@@ -52,7 +52,7 @@ impl Shared {
     /// Finds out where we stand and puts it right; whether that went well.
     pub(super) async fn settle(&self, now: UnixTime) -> bool {
         let result = self.try_settle(now).await;
-        self.condition().note(result.as_ref().map(|()| ()), now);
+        self.condition().note(result.as_ref().copied(), now);
         if let Err(error) = &result {
             tracing::debug!(reason = error.reason(), detail = %error, "the store was not reached");
         }
