@@ -18,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// Between two attempts to put things right.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Sweeps in one go, so that a loss is not noticed late because of them.
+const SWEEPS: usize = 100;
 /// Names asked for at once while housekeeping.
 const NAMES_AT_ONCE: usize = 500;
 
@@ -174,7 +176,11 @@ impl Shared {
     }
 
     pub(super) async fn keep_house(&self, now: UnixTime) -> Result<(), Error> {
-        while self.store.sweep(now).await? > 0 {}
+        for _ in 0..SWEEPS {
+            if self.store.sweep(now).await? == 0 {
+                break;
+            }
+        }
         let Some(remembered) = &self.remembered else { return Ok(()) };
         remembered.sweep(now).await?;
         let names: Vec<String> = remembered.ours(now).into_iter().map(|e| e.suffix).collect();
