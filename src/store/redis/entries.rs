@@ -103,11 +103,7 @@ impl Redis {
         Ok(Entry { suffix: suffix.to_owned(), record, expires })
     }
 
-    async fn put_and_wait(
-        &self,
-        replicated: &Replicated,
-        put: &Pipeline,
-    ) -> Result<Value, Error> {
+    async fn put_and_wait(&self, replicated: &Replicated, put: &Pipeline) -> Result<Value, Error> {
         let link = replicated.link.lock().await;
         let written = single(link.ask(put, Instant::now() + self.timeout).await?)?;
         let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -175,9 +171,8 @@ impl Redis {
         pipeline.cmd("TTL").arg(&key);
         let mut answers = self.ask(&pipeline).await?.into_iter();
         let value = answer::string(answers.next().unwrap_or_default())?;
-        let ttl = match answers.next().map(answer::checked).transpose()? {
-            Some(Value::Int(seconds)) => seconds,
-            _ => return Err(Error::Shape("no number where one belongs")),
+        let Some(Value::Int(ttl)) = answers.next().map(answer::checked).transpose()? else {
+            return Err(Error::Shape("no number where one belongs"));
         };
         // A life of -2 has ended between the two answers.
         let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };
