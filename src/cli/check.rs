@@ -99,7 +99,7 @@ fn report(
                 .into_iter()
                 .map(|problem| {
                     serde_json::json!({
-                        "place": problem.span.clone().map(|span| source.place(span)),
+                        "place": source.place(problem.span.as_ref()),
                         "message": problem.message,
                         "help": problem.help,
                     })

@@ -62,9 +62,8 @@ impl Remote {
     /// The gateway that runs with this configuration.
     pub(super) fn of(loaded: &Loaded) -> Result<Self, String> {
         let dir = loaded.source.resolve(loaded.config.state.dir.get_ref());
-        let running = state::addresses(&dir).and_then(|document| {
-            Some(document.get("admin")?.get(0)?.as_str()?.to_owned())
-        });
+        let running = state::addresses(&dir)
+            .and_then(|document| Some(document.get("admin")?.get(0)?.as_str()?.to_owned()));
         let configured = loaded.config.admin.listen.spanned().iter().find_map(|address| {
             match address.get_ref() {
                 Address::Tcp(address) => Some(address.to_string()),

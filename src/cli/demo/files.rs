@@ -125,5 +125,6 @@ fn token(key: &SigningKey, persona: Persona) -> Result<String, String> {
         "exp": now + LIFETIME_SECONDS,
         "jti": format!("{:032x}", fastrand::u128(..)),
     });
-    key.sign("at+jwt", Some(KID), &claims).map_err(|error| error.to_string())
+    let claims = claims.as_object().ok_or("the claims are no object")?;
+    key.sign("at+jwt", Some(KID), claims).map_err(|error| error.to_string())
 }
