@@ -189,12 +189,13 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     headers.remove(EXPECT);
     headers.remove(TRANSFER_ENCODING);
     join_cookies(headers);
-    match &route.host {
-        HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
-        HostRule::Preserve if head.authority.is_some() => {
-            headers.extend(head.authority.clone().map(|host| (HOST, host)));
+    // `insert`, never `extend`, which appends: an HTTP/1.1 client's own Host is still there, and a
+    // second one is a malformed request (RFC 9112 §3.2).
+    match (&route.host, &head.authority) {
+        (HostRule::Literal(host), _) | (HostRule::Preserve, Some(host)) => {
+            headers.insert(HOST, host.clone());
         }
-        HostRule::Preserve | HostRule::Upstream => {
+        (HostRule::Preserve, None) | (HostRule::Upstream, _) => {
             if let Some(server) = route.upstream.servers.first() {
                 headers.insert(HOST, server.authority.clone());
             }
