@@ -114,12 +114,6 @@ impl Setup {
         self
     }
 
-    /// Any further text with a table header of its own.
-    pub fn table(mut self, text: &str) -> Self {
-        self.tables.push(text.to_owned());
-        self
-    }
-
     /// Removes the tables (routes, issuers) whose text contains `part`.
     pub fn without_table(mut self, part: &str) -> Self {
         let before = self.tables.len();
