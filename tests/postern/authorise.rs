@@ -108,7 +108,7 @@ fn challenges() {
     let token = Token::good().sign(Key::shared("ES256"));
     let challenge = |path: &str, token: Option<&str>| {
         let request = gateway.get(path);
-        let request = token.map_or(request.clone(), |token| request.bearer(token));
+        let request = token.map_or_else(|| request.clone(), |token| request.clone().bearer(token));
         let answer = request.send();
         (answer.status, answer.header("www-authenticate").unwrap_or_default().to_owned())
     };
