@@ -1,1 +1,184 @@
-//! (in progress)
+//! The operators' listener: health for everybody, everything else behind the admin secret.
+//!
+//! It never serves an upstream's content and never answers a question about a token or a key.
+
+mod authorise;
+mod health;
+mod revocations;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use self::authorise::Refusal;
+use crate::blocklist::Blocklist;
+use crate::proxy::Gateway;
+use crate::secret::Secret;
+
+/// The largest body of a change.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What the admin listener asks of the process.
+pub enum Command {
+    /// Reload the configuration; the answer is every problem, as text.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Stop accepting and end.
+    Drain,
+}
+
+/// Everything that the admin listener knows.
+pub struct Admin {
+    /// The gateway that it is about.
+    pub gateway: Arc<Gateway>,
+    /// Its blocklist.
+    pub blocklist: Arc<Blocklist>,
+    /// Who knows it may change things.
+    pub secret: Secret<String>,
+    /// The way to the process.
+    pub commands: mpsc::Sender<Command>,
+    /// Whether the process has begun to end.
+    pub draining: Arc<AtomicBool>,
+    /// When the process began.
+    pub started: Instant,
+}
+
+/// Which part of it a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// `/livez` and `/readyz` alone.
+    Health,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves until the task is dropped.
+pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = admin.clone();
+        drop(tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(answer(&admin, request, part).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(std::time::Duration::from_secs(10))
+                .serve_connection(TokioIo::new(stream), service);
+            drop(connection.await);
+        }));
+    }
+}
+
+async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer {
+    let path = request.uri().path().to_owned();
+    match (request.method(), path.as_str()) {
+        (&Method::GET | &Method::HEAD, "/livez") => return health::live(),
+        (&Method::GET | &Method::HEAD, "/readyz") => {
+            return health::ready(admin, request.uri().query());
+        }
+        _ if part == Part::Health => return problem(StatusCode::NOT_FOUND, "Not Found"),
+        _ => {}
+    }
+    if let Err(refusal) = authorise::check(admin, &request) {
+        return refused(&refusal);
+    }
+    match (request.method(), path.as_str()) {
+        (&Method::GET, "/status") => json(StatusCode::OK, &health::status(admin)),
+        (&Method::POST, "/reload") => reload(admin).await,
+        (&Method::POST, "/drain") => {
+            drop(admin.commands.send(Command::Drain).await);
+            json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
+        }
+        (&Method::POST, "/revocations") => revocations::create(admin, request).await,
+        (&Method::GET, "/revocations") => {
+            revocations::list(admin, request.uri().query().unwrap_or_default()).await
+        }
+        (&Method::DELETE, path) if path.starts_with("/revocations/") => {
+            revocations::remove(admin, path.trim_start_matches("/revocations/")).await
+        }
+        (_, "/status" | "/reload" | "/drain" | "/revocations") => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        }
+        _ => problem(StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+async fn reload(admin: &Admin) -> Answer {
+    let (tell, told) = oneshot::channel();
+    let sent = admin.commands.send(Command::Reload(tell)).await;
+    match (sent, told.await) {
+        (Ok(()), Ok(Ok(()))) => json(StatusCode::OK, &serde_json::json!({ "reloaded": true })),
+        (Ok(()), Ok(Err(problems))) => problem(StatusCode::UNPROCESSABLE_ENTITY, &problems),
+        _ => problem(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending"),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let mut answer = problem(refusal.status, refusal.detail);
+    if refusal.status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    }
+    answer
+}
+
+/// The body of a change, as JSON.
+async fn body<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
+    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
+    let bytes = limited
+        .collect()
+        .await
+        .map_err(|_| problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broke off"))?
+        .to_bytes();
+    serde_json::from_slice(&bytes)
+        .map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    response(status, "application/json", bytes)
+}
+
+/// RFC 9457, with a detail: the reader is an operator.
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let document = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let bytes = serde_json::to_vec(&document).unwrap_or_default();
+    response(status, "application/problem+json", bytes)
+}
+
+fn response(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+impl Admin {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

@@ -1,1 +1,345 @@
-//! (in progress)
+//! The blocklist: whether a token that verifies has been revoked, asked on every request.
+//!
+//! It decides what an entry means and what an absence is worth. An absence counts as "not
+//! revoked" only when the store's contents are known to be the ones that held the revocations
+//! (the generation) and the server is known not to have forgotten any; while either is in doubt,
+//! the entries that this gateway remembers stand in. It must never answer "clear" for want of an
+//! answer.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+pub use self::revocation::{End, Item, Items, ListError, Revocation, RevokeError};
+pub use self::status::Status;
+pub use self::verdict::{Cause, Unavailable, Verdict};
+use self::memory::{Generation, LedgerFile, Remembered};
+use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
+use crate::time::UnixTime;
+use crate::token::{Lookup, Selector};
+
+mod memory;
+mod revocation;
+mod status;
+#[cfg(test)]
+mod tests;
+mod verdict;
+mod watch;
+
+/// Sightings that wait to be remembered; more are dropped and seen again.
+const SIGHTINGS: usize = 1024;
+/// In place of a count of arrivals: nothing is asserted.
+const NOTHING: u64 = u64::MAX;
+/// In place of a time: nothing was lost.
+const NEVER: i64 = i64::MIN;
+
+/// `[revocation] on_loss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// Entries that this gateway has seen or made stay in force and are written back.
+    Remember,
+    /// The same, and every token issued before the loss was noticed is refused.
+    RefuseOlder,
+}
+
+/// The process' side; survives reloads. Dropping it ends the background work.
+pub struct Blocklist {
+    shared: Arc<Shared>,
+    watcher: JoinHandle<()>,
+}
+
+/// A worker's side.
+pub struct WorkerBlocklist {
+    shared: Arc<Shared>,
+    store: WorkerStore,
+}
+
+struct Shared {
+    store: Store,
+    ledger: LedgerFile,
+    /// `None` with the embedded store, which cannot forget.
+    remembered: Option<Remembered>,
+    /// The generation whose absences count.
+    known: ArcSwapOption<String>,
+    /// Changes with `known`.
+    era: AtomicU64,
+    /// The arrivals up to which remembered entries have been asserted.
+    asserted: AtomicU64,
+    /// When entries were last lost, or `NEVER`.
+    lost_at: AtomicI64,
+    refuse_older: AtomicBool,
+    /// Another generation was seen.
+    surprise: Notify,
+    sightings: mpsc::Sender<Sighting>,
+    condition: Mutex<status::Condition>,
+}
+
+/// An entry was seen to refuse.
+struct Sighting {
+    name: String,
+    value: Option<Vec<u8>>,
+    until: UnixTime,
+}
+
+/// What was trusted before a lookup was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Footing {
+    arrivals: u64,
+    asserted: u64,
+    era: u64,
+}
+
+impl Drop for Blocklist {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Blocklist {
+    /// Opens the store and the memory in `state_dir`, and starts the background work on the
+    /// current (main) runtime. Waits for the first contact, at most `[store] timeout`; a Redis
+    /// that is down is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: settings that do not fit, files that are in use, damaged or unwritable.
+    pub async fn open(
+        settings: &store::Settings,
+        on_loss: OnLoss,
+        state_dir: &Path,
+        now: UnixTime,
+    ) -> Result<Self, OpenError> {
+        let store = Store::open(settings)?;
+        let remembered =
+            if store.is_embedded() { None } else { Some(Remembered::open(state_dir)?) };
+        let ledger = LedgerFile::open(state_dir)?;
+        let known = ledger.read();
+        let (sender, sightings) = mpsc::channel(SIGHTINGS);
+        let shared = Arc::new(Shared {
+            store,
+            ledger,
+            remembered,
+            known: ArcSwapOption::new(known.generation.map(Arc::new)),
+            era: AtomicU64::new(0),
+            asserted: AtomicU64::new(NOTHING),
+            lost_at: AtomicI64::new(known.lost_at.unwrap_or(NEVER)),
+            refuse_older: AtomicBool::new(on_loss == OnLoss::RefuseOlder),
+            surprise: Notify::new(),
+            sightings: sender,
+            condition: Mutex::new(status::Condition::starting(now)),
+        });
+        shared.settle(now).await;
+        let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
+        Ok(Self { shared, watcher })
+    }
+
+    /// A worker's side; to be called inside the worker's runtime.
+    #[must_use]
+    pub fn worker(&self) -> WorkerBlocklist {
+        WorkerBlocklist { shared: Arc::clone(&self.shared), store: self.shared.store.worker() }
+    }
+
+    /// Takes over a reloaded `[revocation] on_loss`.
+    pub fn set_on_loss(&self, on_loss: OnLoss) {
+        self.shared.refuse_older.store(on_loss == OnLoss::RefuseOlder, Ordering::Release);
+    }
+
+    /// Revokes. Once this has answered, no request that starts afterwards is let through by any
+    /// gateway that asks the same store (invariant 9).
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError`].
+    pub async fn revoke(&self, what: &Revocation, now: UnixTime) -> Result<Item, RevokeError> {
+        what.validate()?;
+        let ttl = what.time_to_live(now)?;
+        let issued_before = match what.issued_before {
+            Some(time) => Some(time.seconds()),
+            None if what.selector.kind.is_dated() => {
+                Some(self.shared.store.time(now).await?.seconds())
+            }
+            None => None,
+        };
+        let record = Record {
+            reason: what.reason.clone(),
+            by: what.by.clone(),
+            at: now.seconds(),
+            issued_before,
+        };
+        let suffix = what.selector.suffix();
+        let before = self.shared.footing();
+        let entry = match self.shared.store.put(&suffix, &record, ttl, now).await {
+            Ok(entry) => entry,
+            Err(error @ Error::NotReplicated { .. }) => {
+                let expires = ttl.map(|ttl| now.plus(ttl).seconds());
+                self.shared.remember(Entry { suffix, record, expires }, now).await;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.shared.remember(entry.clone(), now).await;
+        if self.shared.footing() != before {
+            // A loss was put right between the two steps, without this entry.
+            self.shared.store.put(&suffix, &record, ttl, now).await?;
+        }
+        Item::of(&entry).ok_or(RevokeError::Invalid("the selector names nothing"))
+    }
+
+    /// A page of at most `limit` (and [`store::PAGE_ENTRIES_MAX`]) entries.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`].
+    pub async fn list(
+        &self,
+        limit: usize,
+        after: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Items, ListError> {
+        let after = match after {
+            Some(after) => Some(revocation::unwrap_cursor(after).ok_or(ListError::Cursor)?),
+            None => None,
+        };
+        if after.as_deref().is_some_and(|cursor| !self.shared.store.is_cursor(cursor)) {
+            return Err(ListError::Cursor);
+        }
+        let page = self.shared.store.list(limit, after.as_deref(), now).await?;
+        Ok(Items {
+            items: page.entries.iter().filter_map(Item::of).collect(),
+            next: page.next.as_deref().map(revocation::wrap_cursor),
+        })
+    }
+
+    /// Lifts a revocation; `false` when there is no entry of this id.
+    ///
+    /// # Errors
+    ///
+    /// The store did not confirm it.
+    pub async fn remove(&self, id: &str) -> Result<bool, Error> {
+        let Some(suffix) = Selector::suffix_of_id(id) else { return Ok(false) };
+        let removed = self.shared.store.delete(&suffix).await?;
+        if let Some(remembered) = &self.shared.remembered {
+            remembered.forget(vec![suffix]).await?;
+        }
+        Ok(removed)
+    }
+
+    /// The operator knows of the loss: ends the alarm; `false` when there was none.
+    pub fn ack(&self) -> bool {
+        let mut was = false;
+        self.shared.ledger.change(|ledger| was = std::mem::take(&mut ledger.alarm));
+        was
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+}
+
+impl WorkerBlocklist {
+    /// Asks whether a verified token is revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]: there is no exact answer in time.
+    pub async fn check(&self, lookup: &Lookup, now: UnixTime) -> Result<Verdict, Unavailable> {
+        let before = self.shared.footing();
+        let found = self.store.look_up(lookup, now).await?;
+        let shared = &*self.shared;
+        if let Some((cause, hit)) = verdict::refusing(lookup, &found.hits) {
+            shared.sighted(lookup, hit, now);
+            return Ok(Verdict::Revoked(cause));
+        }
+        let Some(remembered) = &shared.remembered else { return Ok(shared.aged(lookup)) };
+        let same = {
+            let known = shared.known.load();
+            let Some(known) = known.as_ref() else {
+                shared.surprise.notify_one();
+                return Err(Error::Down("first contact is not over".into()).into());
+            };
+            found.generation.as_deref() == Some(known.as_str())
+        };
+        // Whatever changed on the way, the answer may come from before or from elsewhere.
+        if same && before.is_firm() && before == shared.footing() {
+            return Ok(shared.aged(lookup));
+        }
+        if let Some((cause, _)) =
+            verdict::refusing(lookup, &remembered.look_up(lookup, now).hits)
+        {
+            return Ok(Verdict::Revoked(cause));
+        }
+        if same {
+            return Ok(shared.aged(lookup));
+        }
+        shared.surprise.notify_one();
+        Ok(shared.aged_at(lookup, now.seconds()))
+    }
+}
+
+impl Footing {
+    /// Whether remembered entries have been asserted since the last connection was made.
+    const fn is_firm(self) -> bool {
+        self.arrivals == self.asserted
+    }
+}
+
+impl Shared {
+    fn footing(&self) -> Footing {
+        Footing {
+            asserted: self.asserted.load(Ordering::Acquire),
+            era: self.era.load(Ordering::Acquire),
+            arrivals: self.store.arrivals(),
+        }
+    }
+
+    /// Clear, unless entries were lost and the token is from before.
+    fn aged(&self, lookup: &Lookup) -> Verdict {
+        match self.lost_at.load(Ordering::Acquire) {
+            NEVER => Verdict::Clear,
+            lost_at => self.aged_at(lookup, lost_at),
+        }
+    }
+
+    fn aged_at(&self, lookup: &Lookup, lost_at: i64) -> Verdict {
+        let is_older = lookup.issued_at.is_none_or(|issued_at| issued_at.seconds() <= lost_at);
+        if is_older && self.refuse_older.load(Ordering::Acquire) {
+            Verdict::Revoked(Cause::OlderThanLoss)
+        } else {
+            Verdict::Clear
+        }
+    }
+
+    fn sighted(&self, lookup: &Lookup, hit: &Hit, now: UnixTime) {
+        let Some(remembered) = &self.remembered else { return };
+        let Some(name) = memory::name_of(lookup, hit.place) else { return };
+        if !remembered.holds(&name, now) {
+            let sighting = Sighting { name, value: hit.value.clone(), until: lookup.until };
+            // A full queue means that it will be seen again or that many others are.
+            let _ = self.sightings.try_send(sighting);
+        }
+    }
+
+    async fn remember(&self, entry: Entry, now: UnixTime) {
+        if let Some(remembered) = &self.remembered
+            && let Err(error) = remembered.keep(entry, now).await
+        {
+            tracing::error!(%error, "cannot remember a revocation beside the store");
+        }
+    }
+
+    fn condition(&self) -> std::sync::MutexGuard<'_, status::Condition> {
+        self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adopt(&self, generation: Generation) {
+        self.known.store(generation);
+        self.era.fetch_add(1, Ordering::AcqRel);
+    }
+}
+

@@ -1,1 +1,3 @@
 //! The command line. (in progress)
+
+pub mod token;

@@ -1,1 +1,128 @@
-//! (in progress)
+//! What the operator typed: the configuration file as plain types, read with every error at once.
+//!
+//! One file per section of `postern.toml`; the value types (durations, sizes, rates, patterns) each
+//! refuse what cannot be meant. [`load`] reads, interpolates, applies `--set` and checks whatever
+//! can be decided without opening another file. Compiling the result into what a request runs on
+//! is `policy`'s work; nothing here may open a key, a certificate or a connection, except that
+//! [`SecretSource::read`] and `${file:}` read what the operator named, when they are asked to.
+//!
+//! Values carry their place in the file ([`Spanned`]) wherever a later check may want to point at
+//! them; a default has the empty place `0..0`, which [`Problems`] prints without a line.
+
+mod problem;
+mod source;
+
+mod assignment;
+mod interpolate;
+mod load;
+mod permission;
+mod secret_source;
+mod shape;
+mod suggest;
+mod tree;
+mod validate;
+
+mod address;
+mod claim;
+mod duration;
+mod limit_key;
+mod list;
+mod pattern;
+mod rate;
+mod scalar;
+mod size;
+
+mod admin;
+mod identity;
+mod issuer;
+mod limits;
+mod listen;
+mod log;
+mod revocation;
+mod route;
+mod state;
+mod store;
+mod timeouts;
+mod tls;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+pub use toml::Spanned;
+
+pub use address::{Address, PublicUrl, Server};
+pub use admin::Admin;
+pub use claim::ClaimPath;
+pub use duration::{Leeway, Period};
+pub use identity::{Identity, Preset};
+pub use interpolate::Interpolated;
+pub use issuer::{Algorithm, ClaimMap, Issuer, Key, Text};
+pub use limit_key::{LimitKey, LimitPart};
+pub use limits::{AuthFailures, Limits, TokenCache};
+pub use list::{List, ListOrOff};
+pub use listen::{Listen, Network, ProxyProtocol, Workers};
+pub use load::{Environment, Failure, Loaded, Options, load, parse};
+pub use log::{AccessLog, Log, LogFormat, LogLevel};
+pub use pattern::{HeaderPattern, HostPattern, PathPattern};
+pub use permission::{PermissionError, check_file_permissions, check_key_permissions};
+pub use problem::{Problem, Problems};
+pub use rate::Rate;
+pub use revocation::{Check, KeyTemplate, OnLoss, OnUnreachable, Revocation, TemplatePart};
+pub use route::{
+    Auth, Count, Csrf, HostRule, Method, Preflight, Require, RequiredValue, Route, RouteLimit,
+    RouteTimeouts, RouteToken, Upgrade,
+};
+pub use scalar::OrOff;
+pub use secret_source::{SecretError, SecretSource};
+pub use size::Size;
+pub use source::Source;
+pub use state::State;
+pub use store::{Store, StoreUrl};
+pub use timeouts::Timeouts;
+pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};
+pub use upstream::Upstream;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[listen]`: where requests come in.
+    pub listen: Listen,
+    /// `[admin]`: the operators' listener.
+    pub admin: Admin,
+    /// `[state]`: the directory that outlives the process.
+    pub state: State,
+    /// `[tls]`: certificates and protocol versions.
+    pub tls: Tls,
+    /// `[store]`: Redis or the embedded store.
+    pub store: Store,
+    /// `[revocation]`: how the blocklist is asked.
+    pub revocation: Revocation,
+    /// `[token_cache]`: memory for verified tokens.
+    pub token_cache: TokenCache,
+    /// `[limits]`: sizes and counts.
+    pub limits: Limits,
+    /// `[timeouts]`: how long anything may take.
+    pub timeouts: Timeouts,
+    /// `[auth_failures]`: failed verifications per client.
+    pub auth_failures: AuthFailures,
+    /// `[log]`: the program's log and the access log.
+    pub log: Log,
+    /// `[[issuers]]`: whose tokens are believed.
+    pub issuers: Vec<Spanned<Issuer>>,
+    /// `[upstreams.NAME]`: the services behind.
+    pub upstreams: BTreeMap<Spanned<String>, Upstream>,
+    /// `[[routes]]`: which request goes where, and who may send it.
+    pub routes: Vec<Spanned<Route>>,
+    /// `[identity]`: the headers that tell the upstream who is calling.
+    pub identity: Identity,
+}
+
+/// A default: a value that stands nowhere in the file.
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}

@@ -1,1 +1,21 @@
-//! (in progress)
+//! The configuration compiled: one immutable snapshot that a request is judged by.
+//!
+//! Compiling reads key and certificate files and nothing else; it changes nothing, so a
+//! configuration that does not compile leaves everything as it was.
+
+pub mod canonical;
+pub mod compile;
+pub mod identity;
+pub mod origin;
+pub mod reserved;
+pub mod revocation;
+pub mod route;
+pub mod router;
+mod snapshot;
+pub mod tls;
+pub mod trusted;
+pub mod upstream;
+
+pub use compile::{Access as FileAccess, Context, compile};
+pub use route::Route;
+pub use snapshot::{ClientTimeouts, RequestLimits, Snapshot};

@@ -1,1 +1,160 @@
-//! (in progress)
+//! The way of a request, from its head to its answer. [`handle`] is the story; each step is a
+//! module of its own.
+//!
+//! Nothing here forwards a request on an error: every step refuses by returning a [`Rejection`],
+//! and [`forward`] is reached by one line at the end (invariant 6).
+
+pub mod authenticate;
+pub mod client;
+pub mod clients;
+pub mod connection;
+pub mod csrf;
+pub mod forward;
+pub mod guard;
+pub mod head;
+pub mod identity;
+pub mod limits;
+pub mod outgoing;
+pub mod preflight;
+pub mod record;
+pub mod reject;
+pub mod request_id;
+pub mod target;
+pub mod trip;
+pub mod tunnel;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+
+use self::authenticate::authenticate;
+use self::clients::Clients;
+use self::connection::Connection;
+use self::forward::{Inbound, Outbound};
+use self::head::Head;
+pub use self::outgoing::{Ending, Outgoing};
+use self::preflight::Preflight;
+use self::record::Decision;
+pub use self::reject::Rejection;
+use self::trip::Trip;
+use crate::auth::TokenCache;
+use crate::auth::extract::Origin;
+use crate::blocklist::WorkerBlocklist;
+use crate::body::Body;
+use crate::observe::access_log::AccessLog;
+use crate::policy::Snapshot;
+use crate::policy::router::Found;
+use crate::policy::Route;
+use crate::upstream::Pool;
+
+/// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What all workers share and what survives a reload.
+pub struct Gateway {
+    /// The compiled configuration; a request takes one snapshot and keeps it to its end.
+    pub policy: ArcSwap<Snapshot>,
+    /// Facts about verified tokens.
+    pub tokens: TokenCache,
+    /// Open connections and requests by client.
+    pub clients: Arc<Clients>,
+    /// One line a request.
+    pub access: AccessLog,
+}
+
+/// What one worker thread has for itself.
+pub struct Worker {
+    /// The shared part.
+    pub gateway: Arc<Gateway>,
+    /// Idle upstream connections.
+    pub pool: Arc<Pool>,
+    /// This worker's way to the blocklist.
+    pub blocklist: WorkerBlocklist,
+}
+
+/// One request, from its head to the head of its answer.
+pub async fn handle(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let mut trip = Trip::begin(worker, connection, &parts);
+    let mut response = match take(&mut trip, parts, body).await {
+        Ok(response) => response,
+        Err(rejection) => {
+            trip.note(|record| record.decision = Decision::Refused(rejection.reason()));
+            rejection.answer(&method, trip.request_id.to_str().unwrap_or_default())
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(request_id::FIELD, trip.request_id.clone());
+    if trip.connection.tls.is_some() {
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(HSTS);
+    }
+    trip.finish(response)
+}
+
+/// The steps, in order; the first refusal wins.
+async fn take(
+    trip: &mut Trip,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Rejection> {
+    let head = Head::read(&mut parts, trip)?;
+    trip.count_request()?;
+    let preflight = Preflight::of(&parts, &body);
+    let hop = guard::guard(&mut parts.headers, &trip.policy.reserved);
+    let route = find(trip, &head, &parts, preflight.as_ref())?;
+    let upgrade = route.websocket && tunnel::is_asked_for(&parts, &hop);
+    let mut inbound = Inbound::new(body, &parts.headers, &route)?;
+    let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
+    let free = preflight.is_some() && route.forward_preflight;
+    let caller = if free { None } else { authenticate(trip, &route, &parts).await? };
+    let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally)?;
+    if let Some(caller) = &caller {
+        if route.csrf && caller.origin == Origin::Cookie {
+            let public = head.origin(&trip.policy).ok_or(Rejection::Csrf("csrf"))?;
+            csrf::check(&parts.method, upgrade, &parts.headers, &public)
+                .map_err(|_| Rejection::Csrf("csrf"))?;
+        }
+        caller.detach(&mut parts, &route)?;
+        caller.identity.apply(&mut parts.headers);
+    }
+    let outbound = Outbound { parts, head, hop, upgrade };
+    let answer = forward::forward(trip, &route, outbound, inbound).await;
+    tally.settle(answer)
+}
+
+fn find(
+    trip: &mut Trip,
+    head: &Head,
+    parts: &Parts,
+    preflight: Option<&Preflight>,
+) -> Result<Arc<Route>, Rejection> {
+    let policy = &trip.policy;
+    let (host, path) = (head.host(), parts.uri.path());
+    let mut found = policy.router.find(&host, path, &parts.method);
+    // A route for GET alone still answers the browser's question whether it may GET.
+    if let (Found::MethodNotAllowed(_), Some(preflight)) = (&found, preflight)
+        && let Found::Route(index) = policy.router.find(&host, path, &preflight.method)
+        && policy.routes.get(index).is_some_and(|route| route.forward_preflight)
+    {
+        found = Found::Route(index);
+    }
+    if policy.reads_twice(&host, path, &parts.method, &found) {
+        return Err(Rejection::BadRequest("case_variant_of_another_route"));
+    }
+    let route = match found {
+        Found::Route(index) => policy.routes.get(index).cloned().ok_or(Rejection::NotFound)?,
+        Found::MethodNotAllowed(allow) => return Err(Rejection::MethodNotAllowed(allow.into())),
+        Found::Nothing => return Err(Rejection::NotFound),
+    };
+    trip.note(|record| record.route = Some(route.clone()));
+    Ok(route)
+}

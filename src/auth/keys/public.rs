@@ -1,0 +1,127 @@
+//! Public keys in DER, checked by the library that will use them: type, curve, point, size.
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519,
+    ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use jsonwebtoken::DecodingKey;
+
+use super::{KeyError, VerificationKey};
+use crate::auth::{Algorithm, Family};
+
+const RSA_BITS_MIN: usize = 2048;
+const RSA_BITS_MAX: usize = 8192;
+
+/// A key from a SubjectPublicKeyInfo, or for RSA also from a PKCS#1 structure.
+pub(super) fn from_der(
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    der: &[u8],
+) -> Result<VerificationKey, KeyError> {
+    match algorithm {
+        Algorithm::ES256 => curve_key(kid, algorithm, &ECDSA_P256_SHA256_FIXED, der),
+        Algorithm::ES384 => curve_key(kid, algorithm, &ECDSA_P384_SHA384_FIXED, der),
+        Algorithm::EdDSA => curve_key(kid, algorithm, &ED25519, der),
+        Algorithm::PS256
+        | Algorithm::PS384
+        | Algorithm::PS512
+        | Algorithm::RS256
+        | Algorithm::RS384
+        | Algorithm::RS512 => rsa_key(kid, algorithm, der),
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Err(mismatch(algorithm, der)),
+    }
+}
+
+/// A key from an elliptic-curve point (uncompressed) or an Ed25519 public key.
+pub(super) fn from_point(
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    point: &[u8],
+) -> Result<VerificationKey, KeyError> {
+    from_der(kid, algorithm, point)
+}
+
+/// A key from an RSA modulus and exponent, both big-endian.
+pub(super) fn from_rsa_components(
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    n: &[u8],
+    e: &[u8],
+) -> Result<VerificationKey, KeyError> {
+    let trimmed =
+        |bytes: &[u8]| -> Vec<u8> { bytes.iter().copied().skip_while(|byte| *byte == 0).collect() };
+    let components = RsaPublicKeyComponents { n: trimmed(n), e: trimmed(e) };
+    check_rsa(&components)?;
+    let der = components.as_der().map_err(|_| KeyError::Jwk("n and e are no RSA key"))?;
+    rsa_key(kid, algorithm, der.as_ref())
+}
+
+fn curve_key(
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    verification: &'static dyn VerificationAlgorithm,
+    der: &[u8],
+) -> Result<VerificationKey, KeyError> {
+    let key = ParsedPublicKey::new(verification, der).map_err(|_| mismatch(algorithm, der))?;
+    let spki = key.as_der().map_err(|_| KeyError::NotAKey)?;
+    let decoding = match algorithm.family() {
+        Family::Ed => DecodingKey::from_ed_der(spki.as_ref()),
+        Family::Ec | Family::Hmac | Family::Rsa => DecodingKey::from_ec_der(spki.as_ref()),
+    };
+    Ok(VerificationKey::new(kid, algorithm, spki.as_ref(), decoding))
+}
+
+fn rsa_key(
+    kid: Option<&str>,
+    algorithm: Algorithm,
+    der: &[u8],
+) -> Result<VerificationKey, KeyError> {
+    let key = rsa::PublicKey::from_der(der).map_err(|_| mismatch(algorithm, der))?;
+    check_rsa(&RsaPublicKeyComponents::from(&key))?;
+    // PKCS#1 is the form that the library tries first.
+    let pkcs1 = key.as_ref();
+    Ok(VerificationKey::new(kid, algorithm, pkcs1, DecodingKey::from_rsa_der(pkcs1)))
+}
+
+/// R16; `n` and `e` without leading zeros.
+fn check_rsa(key: &RsaPublicKeyComponents<Vec<u8>>) -> Result<(), KeyError> {
+    let unused = key.n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let bits = (key.n.len() * 8).saturating_sub(unused);
+    let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+    let sound =
+        (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) && odd(&key.n) && odd(&key.e) && key.e != [1];
+    if sound { Ok(()) } else { Err(KeyError::WeakRsa { bits }) }
+}
+
+/// Says what the key is, since it is not what was expected.
+fn mismatch(algorithm: Algorithm, der: &[u8]) -> KeyError {
+    let is = |verification| ParsedPublicKey::new(verification, der).is_ok();
+    let kind = if is(&ECDSA_P256_SHA256_FIXED) {
+        "P-256"
+    } else if is(&ECDSA_P384_SHA384_FIXED) {
+        "P-384"
+    } else if is(&ECDSA_P521_SHA512_FIXED) {
+        "P-521"
+    } else if is(&ED25519) {
+        "Ed25519"
+    } else if rsa::PublicKey::from_der(der).is_ok() {
+        "RSA"
+    } else {
+        return KeyError::NotAKey;
+    };
+    let needs = match algorithm {
+        Algorithm::ES256 => "a P-256 key",
+        Algorithm::ES384 => "a P-384 key",
+        Algorithm::EdDSA => "an Ed25519 key",
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => "a shared secret",
+        Algorithm::PS256
+        | Algorithm::PS384
+        | Algorithm::PS512
+        | Algorithm::RS256
+        | Algorithm::RS384
+        | Algorithm::RS512 => "an RSA key of 2048 bits or more",
+    };
+    KeyError::KeyType { kind, wanted: format!("{algorithm} takes {needs}").into() }
+}

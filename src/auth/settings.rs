@@ -1,0 +1,111 @@
+//! What one issuer entry demands of its tokens, compiled.
+
+use std::time::Duration;
+
+use super::{Algorithm, ExtraKey, VerificationKey};
+use crate::token::ClaimPath;
+
+/// One `[[issuers]]` entry, ready to use. Policy builds it from configuration and key files.
+#[derive(Debug)]
+pub struct IssuerSettings {
+    /// The entry's name; routes refer to it.
+    pub name: String,
+    /// The exact `iss`. `None` ("off") serves only tokens without `iss`.
+    pub issuer: Option<String>,
+    /// Any of these must be in `aud`. `None` ("off") serves only tokens without `aud`: a token
+    /// made for somebody is never taken by somebody else (RFC 7519 §4.1.3).
+    pub audiences: Option<Vec<String>>,
+    /// The algorithms that this issuer may use; HMAC and public-key ones never together.
+    pub algorithms: Vec<Algorithm>,
+    /// Clock skew allowed at both ends; at most 60 s (R11).
+    pub leeway: Duration,
+    /// Longest `exp - iat`; `None` = "off". When set, `iat` is required.
+    pub max_lifetime: Option<Duration>,
+    /// Longest `now - iat`; `None` = "off". When set, `iat` is required.
+    pub max_age: Option<Duration>,
+    /// Top-level claims that must be there and not null, besides `exp` and what the rest implies.
+    pub required_claims: Vec<String>,
+    /// Where the claims with a meaning are found.
+    pub claims: ClaimMapping,
+    /// Current and previous keys.
+    pub keys: Vec<VerificationKey>,
+}
+
+/// Which claims carry the subject, roles and so on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClaimMapping {
+    /// Who: a string, or an integer that becomes text.
+    pub subject: ClaimPath,
+    /// A string (one role) or an array of strings.
+    pub roles: ClaimPath,
+    /// A string, split on spaces (RFC 8693 §4.2), or an array of strings.
+    pub scopes: ClaimPath,
+    /// A string (one permission) or an array of strings.
+    pub permissions: ClaimPath,
+    /// The client, for which a token was issued; every one of these paths counts.
+    pub client: Vec<ClaimPath>,
+    /// The session (OpenID Connect Front-Channel Logout `sid`).
+    pub session: ClaimPath,
+}
+
+impl IssuerSettings {
+    /// Contract defaults for everything but what has none.
+    #[must_use]
+    pub fn new(name: impl Into<String>, algorithms: Vec<Algorithm>) -> Self {
+        Self {
+            name: name.into(),
+            issuer: None,
+            audiences: None,
+            algorithms,
+            leeway: Duration::from_secs(30),
+            max_lifetime: Some(Duration::from_secs(24 * 60 * 60)),
+            max_age: None,
+            required_claims: vec!["sub".to_owned()],
+            claims: ClaimMapping::default(),
+            keys: Vec::new(),
+        }
+    }
+
+    /// A digest of everything that decides what a verified token means (invariant 1): a cached
+    /// fact that was established under other settings does not count. Keys are not part of it.
+    pub(super) fn digest(&self, extra_keys: &[ExtraKey]) -> [u8; 32] {
+        // Debug output quotes and escapes strings, so no two different settings read the same; the
+        // destructuring makes a new field a compile error here instead of a forgotten one.
+        let Self {
+            name,
+            issuer,
+            audiences,
+            algorithms,
+            leeway,
+            max_lifetime,
+            max_age,
+            required_claims,
+            claims,
+            keys: _,
+        } = self;
+        let text = format!(
+            "{name:?} {issuer:?} {audiences:?} {algorithms:?} {leeway:?} {max_lifetime:?} \
+             {max_age:?} {required_claims:?} {claims:?} {extra_keys:?}"
+        );
+        super::keys::sha256(&[text.as_bytes()])
+    }
+}
+
+fn named(claim: &str) -> ClaimPath {
+    ClaimPath::Name(claim.to_owned())
+}
+
+impl Default for ClaimMapping {
+    /// The contract's defaults: `sub`, `roles`, `scope`, `permissions`, `azp` and `client_id`,
+    /// `sid`.
+    fn default() -> Self {
+        Self {
+            subject: named("sub"),
+            roles: named("roles"),
+            scopes: named("scope"),
+            permissions: named("permissions"),
+            client: vec![named("azp"), named("client_id")],
+            session: named("sid"),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is known of a verified token: facts, which the cache may keep, and never decisions
+//! (invariant 1).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::claims::Checked;
+use super::extra_key::Values;
+use super::issuers::{Fact, Try};
+use super::{ExtraKey, IssuerSettings, VerifyError};
+use crate::time::UnixTime;
+use crate::token::{Kind, Lookup, Selector, token_digest};
+
+/// A token whose signature and claims are good. Whether it counts *now* is asked on every request:
+/// [`Verified::check_times`], the route's issuers, the blocklist, the route's rule.
+///
+/// Only [`super::Candidate::verify`] makes one.
+pub struct Verified {
+    /// Name of the issuer entry that verified it.
+    pub entry: Box<str>,
+    /// The `iss` string, or `-` when the entry's issuer is "off".
+    pub issuer: Box<str>,
+    /// The verifying key's id, whatever the token's header said.
+    pub kid: Option<Box<str>>,
+    /// Who.
+    pub subject: Option<Box<str>>,
+    /// Roles, as mapped.
+    pub roles: Vec<Box<str>>,
+    /// Scopes, as mapped.
+    pub scopes: Vec<Box<str>>,
+    /// Permissions, as mapped.
+    pub permissions: Vec<Box<str>>,
+    /// The clients that it was issued for.
+    pub clients: Vec<Box<str>>,
+    /// The session.
+    pub session: Option<Box<str>>,
+    /// The token's own id.
+    pub jti: Option<Box<str>>,
+    /// `iat`.
+    pub issued_at: Option<UnixTime>,
+    /// `nbf`.
+    pub not_before: Option<UnixTime>,
+    /// `exp`, exclusive: the token is dead *at* this second (RFC 7519 §4.1.4), leeway aside.
+    pub expires_at: UnixTime,
+    /// Every claim, as signed.
+    pub claims: Map<String, Value>,
+    /// Under which keys it may be revoked.
+    pub lookup: Lookup,
+    fact: Fact,
+    leeway: Duration,
+    max_age: Option<Duration>,
+    verified_at: UnixTime,
+}
+
+/// How an issuer entry without `iss` is called in the blocklist.
+pub const ISSUER_OFF: &str = "-";
+
+impl Verified {
+    pub(super) fn new(
+        made: Try<'_>,
+        token: &str,
+        claims: Map<String, Value>,
+        checked: Checked,
+        extra_keys: &[ExtraKey],
+        now: UnixTime,
+    ) -> Self {
+        let Try { settings, key, fact } = made;
+        let issuer: Box<str> = settings.issuer.as_deref().unwrap_or(ISSUER_OFF).into();
+        let lookup = lookup(settings, &issuer, key.kid(), token, &checked, extra_keys);
+        Self {
+            entry: settings.name.as_str().into(),
+            issuer,
+            kid: key.kid().map(Into::into),
+            subject: checked.subject,
+            roles: checked.roles,
+            scopes: checked.scopes,
+            permissions: checked.permissions,
+            clients: checked.clients,
+            session: checked.session,
+            jti: checked.jti,
+            issued_at: checked.issued_at,
+            not_before: checked.not_before,
+            expires_at: checked.expires_at,
+            claims,
+            lookup,
+            fact: *fact,
+            leeway: settings.leeway,
+            max_age: settings.max_age,
+            verified_at: now,
+        }
+    }
+
+    /// Whether the token is valid at `now`, with the entry's leeway. Called on every request: a
+    /// cached token must not outlive its `exp`.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Expired`], [`VerifyError::NotYetValid`], [`VerifyError::IssuedInFuture`],
+    /// [`VerifyError::TooOld`] (R11).
+    pub fn check_times(&self, now: UnixTime) -> Result<(), VerifyError> {
+        if now >= self.lookup.until {
+            return Err(VerifyError::Expired);
+        }
+        let horizon = now.plus(self.leeway);
+        if self.not_before.is_some_and(|not_before| not_before > horizon) {
+            return Err(VerifyError::NotYetValid);
+        }
+        if let Some(issued_at) = self.issued_at {
+            if issued_at > horizon {
+                return Err(VerifyError::IssuedInFuture);
+            }
+            let oldest = |max_age| now > issued_at.plus(max_age).plus(self.leeway);
+            if self.max_age.is_some_and(oldest) {
+                return Err(VerifyError::TooOld);
+            }
+        }
+        Ok(())
+    }
+
+    /// What this verification rests on: entry settings, key and key id.
+    pub(super) const fn fact(&self) -> &Fact {
+        &self.fact
+    }
+
+    /// How long the cache may keep it; [`Self::check_times`] decides all the same.
+    pub(super) fn lives_for(&self) -> Duration {
+        self.lookup.until.since(self.verified_at)
+    }
+
+    /// Roughly the bytes that it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + 16).sum::<usize>();
+        let named = [&self.kid, &self.subject, &self.session, &self.jti];
+        let lists = [&self.roles, &self.scopes, &self.permissions, &self.clients];
+        let keys = [&self.lookup.undated, &self.lookup.dated, &self.lookup.extra];
+        size_of::<Self>()
+            + self.entry.len()
+            + self.issuer.len()
+            + named.iter().filter_map(|text| text.as_deref()).map(str::len).sum::<usize>()
+            + lists.into_iter().chain(keys).map(|list| texts(list)).sum::<usize>()
+            + self.claims.iter().map(|(name, value)| member_bytes(name, value)).sum::<usize>()
+    }
+}
+
+impl fmt::Debug for Verified {
+    /// Without claim values (invariant 7); a jti may be shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("entry", &self.entry)
+            .field("kid", &self.kid)
+            .field("jti", &self.jti)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything under which this token may be revoked (design: the blocklist).
+fn lookup(
+    settings: &IssuerSettings,
+    issuer: &str,
+    kid: Option<&str>,
+    token: &str,
+    checked: &Checked,
+    extra_keys: &[ExtraKey],
+) -> Lookup {
+    let suffix = |kind: Kind, value: &str| -> Box<str> {
+        Selector { kind, issuer: issuer.to_owned(), value: value.to_owned() }.suffix().into()
+    };
+    let (jti, sub, sid) =
+        (checked.jti.as_deref(), checked.subject.as_deref(), checked.session.as_deref());
+    let mut undated = vec![suffix(Kind::Issuer, ""), suffix(Kind::Token, &token_digest(token))];
+    let named = [(Kind::Jti, jti), (Kind::Sid, sid), (Kind::Kid, kid)];
+    undated.extend(named.iter().filter_map(|(kind, value)| Some(suffix(*kind, (*value)?))));
+    let mut dated: Vec<Box<str>> = sub.map(|sub| suffix(Kind::Sub, sub)).into_iter().collect();
+    dated.extend(checked.clients.iter().map(|client| suffix(Kind::Client, client)));
+    let mut extra = Vec::new();
+    for template in extra_keys {
+        template.fill(&Values { token, jti, sub, sid }, &mut extra);
+    }
+    Lookup {
+        undated,
+        dated,
+        extra,
+        issued_at: checked.issued_at,
+        until: checked.expires_at.plus(settings.leeway),
+    }
+}
+
+/// A member of a JSON object: its place in the tree, its name, what its value holds.
+fn member_bytes(name: &str, value: &Value) -> usize {
+    size_of::<String>() + size_of::<Value>() + 16 + name.len() + heap_bytes(value)
+}
+
+/// Depth is bounded by the parser.
+fn heap_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() + 16,
+        Value::Array(elements) => {
+            elements.iter().map(|element| size_of::<Value>() + heap_bytes(element)).sum()
+        }
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| member_bytes(name, value)).sum()
+        }
+    }
+}

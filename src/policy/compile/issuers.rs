@@ -1,0 +1,150 @@
+//! `[[issuers]]` → issuer settings with their keys read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Access, Context};
+use crate::auth::keys::{from_jwks, from_public_key, from_secret};
+use crate::auth::{Algorithm, ClaimMapping, Family, IssuerSettings, VerificationKey};
+use crate::config::{self, Config, OrOff, Period, Problem, Problems, SecretSource, Spanned};
+use crate::token::ClaimPath;
+
+pub(super) fn compile(
+    config: &Config,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Vec<IssuerSettings> {
+    config.issuers.iter().map(|issuer| entry(issuer.get_ref(), context, problems)).collect()
+}
+
+fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) -> IssuerSettings {
+    let algorithms: Vec<Algorithm> =
+        raw.algorithms.iter().filter_map(|algorithm| known(*algorithm)).collect();
+    let mut keys = Vec::new();
+    for key in &raw.keys {
+        keys.extend(single(key, context, problems));
+    }
+    if let Some(file) = &raw.jwks_file {
+        keys.extend(set(file, &algorithms, context, problems));
+    }
+    let off = |span: &Spanned<OrOff<Period>>| -> Option<Duration> {
+        span.get_ref().on().map(|period| period.get())
+    };
+    IssuerSettings {
+        name: raw.name.get_ref().clone(),
+        issuer: raw.issuer.get_ref().on().map(|text| text.0.clone()),
+        audiences: (!raw.audiences.is_off()).then(|| {
+            raw.audiences.spanned().iter().map(|text| text.get_ref().0.clone()).collect()
+        }),
+        algorithms,
+        leeway: raw.leeway.get_ref().get(),
+        max_lifetime: off(&raw.max_lifetime),
+        max_age: off(&raw.max_age),
+        required_claims: raw.required_claims.iter().map(|text| text.0.clone()).collect(),
+        claims: mapping(&raw.claims, problems),
+        keys,
+    }
+}
+
+/// The two layers name the same algorithms; a word that only one knows is a bug, not a value.
+fn known(algorithm: config::Algorithm) -> Option<Algorithm> {
+    algorithm.as_str().parse().ok()
+}
+
+fn mapping(raw: &config::ClaimMap, problems: &mut Problems) -> ClaimMapping {
+    let mut path = |raw: &Spanned<config::ClaimPath>| {
+        ClaimPath::parse(raw.get_ref().as_str()).unwrap_or_else(|error| {
+            problems.push(Problem::at(raw.span(), error.to_string()));
+            ClaimPath::Name(String::new())
+        })
+    };
+    ClaimMapping {
+        subject: path(&raw.subject),
+        roles: path(&raw.roles),
+        scopes: path(&raw.scopes),
+        permissions: path(&raw.permissions),
+        client: raw.client.spanned().map(&mut path).collect(),
+        session: path(&raw.session),
+    }
+}
+
+/// One `[[issuers.keys]]` entry.
+fn single(
+    key: &Spanned<config::Key>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<VerificationKey> {
+    let raw = key.get_ref();
+    let kid = raw.kid.as_ref().map(|kid| kid.get_ref().as_str());
+    let algorithm = known(*raw.algorithm.get_ref())?;
+    if let Some(source) = raw.secret() {
+        if context.access == Access::Offline && matches!(source, SecretSource::Command(_)) {
+            return None;
+        }
+        let read = source.read(context.source.dir(), context.environment);
+        let secret = match read {
+            Ok(secret) => secret,
+            Err(error) => {
+                problems.push(Problem::at(key.span(), error.to_string()));
+                return None;
+            }
+        };
+        return from_secret(kid, algorithm, secret.expose())
+            .map_err(|error| problems.push(Problem::at(key.span(), error.to_string())))
+            .ok();
+    }
+    let file = raw.public_key_file.as_ref()?;
+    let text = read(file, context, problems)?;
+    from_public_key(kid, algorithm, &text)
+        .map_err(|error| {
+            let path = file.get_ref().display();
+            problems.push(Problem::at(file.span(), format!("{path}: {error}")));
+        })
+        .ok()
+}
+
+/// A `jwks_file`. Unusable keys are told to the log; a set without a usable one is an error.
+fn set(
+    file: &Spanned<PathBuf>,
+    algorithms: &[Algorithm],
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Vec<VerificationKey> {
+    let Some(text) = read(file, context, problems) else { return Vec::new() };
+    let path = file.get_ref().display();
+    let all_hmac = algorithms.iter().all(|algorithm| algorithm.family() == Family::Hmac);
+    match from_jwks(&text, algorithms, all_hmac) {
+        Ok(set) => {
+            for skipped in &set.skipped {
+                tracing::warn!(file = %path, index = skipped.index, reason = %skipped.reason, "key not used");
+            }
+            if set.keys.is_empty() {
+                let reasons: Vec<String> =
+                    set.skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
+                problems.push(Problem::at(
+                    file.span(),
+                    format!("{path} holds no usable key ({})", reasons.join("; ")),
+                ));
+            }
+            set.keys
+        }
+        Err(error) => {
+            problems.push(Problem::at(file.span(), format!("{path}: {error}")));
+            Vec::new()
+        }
+    }
+}
+
+fn read(
+    file: &Spanned<PathBuf>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<u8>> {
+    let path = context.source.resolve(file.get_ref());
+    std::fs::read(&path)
+        .map_err(|error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            problems.push(Problem::at(file.span(), message));
+        })
+        .ok()
+}

@@ -1,0 +1,97 @@
+//! Everything that is derived from the configuration and its files: immutable, without locks and
+//! without I/O. A request takes one and keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::canonical::folded;
+use super::identity::IdentityHeaders;
+use super::origin::Origin;
+use super::reserved::ReservedNames;
+use super::router::{Found, Router};
+use super::route::Route;
+use super::tls;
+use super::trusted::TrustedProxies;
+use crate::auth::Issuers;
+use crate::limit::{AuthFailures, Quota};
+
+/// One compiled configuration.
+pub struct Snapshot {
+    /// Host, path, method → index into `routes`.
+    pub router: Router,
+    /// The same with every path as a case-blind upstream reads it.
+    pub folded_router: Router,
+    /// Whether any route's path is spelled otherwise than its folded form.
+    pub paths_fold: bool,
+    /// The routes, in the order of the file.
+    pub routes: Vec<Arc<Route>>,
+    /// Whose tokens are accepted.
+    pub issuers: Issuers,
+    /// Names that only the gateway may speak.
+    pub reserved: ReservedNames,
+    /// What the upstream is told of the caller.
+    pub identity: IdentityHeaders,
+    /// Peers that are believed.
+    pub trusted: TrustedProxies,
+    /// Sizes and counts.
+    pub limits: RequestLimits,
+    /// How long a client may take.
+    pub timeouts: ClientTimeouts,
+    /// Certificates; absent without an HTTPS listener.
+    pub tls: Option<Arc<tls::Server>>,
+    /// The origin that browsers know.
+    pub public_url: Option<Origin>,
+    /// Whether the blocklist is asked (`check = "every-request"`).
+    pub check_blocklist: bool,
+    /// The limit on failed verifications, with the rate that it was made for.
+    pub failures: Option<(Quota, Arc<AuthFailures>)>,
+}
+
+/// `[limits]`, as far as a request meets them.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Names and values of all fields together, in bytes.
+    pub header_bytes: usize,
+    /// Fields.
+    pub header_count: usize,
+    /// The target as sent, in bytes.
+    pub target_bytes: usize,
+    /// The Authorization field, and a token wherever it stands, in bytes.
+    pub authorization_bytes: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections of one client.
+    pub connections_per_client: u32,
+    /// Open requests of one client.
+    pub requests_per_client: u32,
+}
+
+/// `[timeouts]`, as far as a client meets them.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// The TLS handshake, a PROXY protocol header included.
+    pub handshake: Duration,
+    /// The whole request head.
+    pub header: Duration,
+    /// Between two pieces of a body, and for the client to take something.
+    pub body_idle: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// From the wish to stop until connections are cut.
+    pub drain: Duration,
+}
+
+impl Snapshot {
+    /// Whether an upstream that ignores case, or dots and spaces at a segment's end, would read
+    /// this path as another route's than the one that was found.
+    #[must_use]
+    pub fn reads_twice(&self, host: &str, path: &str, method: &Method, found: &Found<'_>) -> bool {
+        let reading = folded(path);
+        if reading.is_none() && !self.paths_fold {
+            return false;
+        }
+        self.folded_router.find(host, reading.as_deref().unwrap_or(path), method) != *found
+    }
+}

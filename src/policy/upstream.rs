@@ -1,0 +1,76 @@
+//! A compiled upstream: the servers behind a name and how to reach them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+/// The servers behind one name.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The name in `[upstreams.NAME]`; the label in logs.
+    pub name: Box<str>,
+    /// At least one server.
+    pub servers: Vec<Arc<Server>>,
+    /// How long an idle connection is kept for reuse. Below the server's own limit, so that the
+    /// gateway closes first (Node's default is 5 s).
+    pub keep_alive: Duration,
+    turn: AtomicUsize,
+}
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub struct Server {
+    /// `scheme://host:port` and, for TLS, the trust settings' fingerprint: servers with equal keys
+    /// share idle connections, across reloads too.
+    pub key: Box<str>,
+    /// Host name or address to connect to.
+    pub host: Box<str>,
+    /// Port to connect to.
+    pub port: u16,
+    /// The Host field for `host = "upstream"`.
+    pub authority: HeaderValue,
+    /// Present for `https` servers.
+    pub tls: Option<ServerTls>,
+}
+
+/// How to verify an `https` server.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// The roots and protocol versions.
+    pub config: Arc<ClientConfig>,
+    /// The name that the certificate must carry.
+    pub name: ServerName<'static>,
+}
+
+impl Upstream {
+    /// An upstream of these servers.
+    #[must_use]
+    pub fn new(name: &str, servers: Vec<Arc<Server>>, keep_alive: Duration) -> Self {
+        Self { name: name.into(), servers, keep_alive, turn: AtomicUsize::new(0) }
+    }
+
+    /// The servers in the order in which to try them: each request starts one further on.
+    pub fn in_turn(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let start = if self.servers.len() > 1 {
+            self.turn.fetch_add(1, Ordering::Relaxed) % self.servers.len()
+        } else {
+            0
+        };
+        self.servers.iter().cycle().skip(start).take(self.servers.len())
+    }
+}
+
+/// How long to wait for an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// For the response head, from the moment the request was handed over.
+    pub response: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub body_idle: Duration,
+}

@@ -1,0 +1,170 @@
+//! Token → verified → not revoked → allowed: the steps that turn a request into a caller.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use super::identity::Identity;
+use super::record::Decision;
+use super::reject::Limited;
+use super::{Rejection, Trip};
+use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
+use crate::auth::{Verified, VerifyError};
+use crate::blocklist::Verdict;
+use crate::limit::retry_after;
+use crate::policy::Route;
+use crate::policy::route::{Access, Demand};
+use crate::time::UnixTime;
+
+/// A caller whose token was accepted for this request.
+#[derive(Debug)]
+pub struct Caller {
+    /// The facts about the token.
+    pub verified: Arc<Verified>,
+    /// How the token came.
+    pub origin: Origin,
+    /// What the upstream is told of the caller.
+    pub identity: Identity,
+}
+
+/// Who is calling; `None` for an anonymous caller where the route allows one.
+///
+/// # Errors
+///
+/// Every way not to be a caller whom the route accepts.
+pub async fn authenticate(
+    trip: &mut Trip,
+    route: &Route,
+    parts: &Parts,
+) -> Result<Option<Caller>, Rejection> {
+    let Some(demand) = route.demand() else {
+        trip.note(|record| record.decision = Decision::Allowed("public"));
+        return Ok(None);
+    };
+    let bytes_max = trip.policy.limits.authorization_bytes;
+    let presented =
+        extract::token(&parts.headers, parts.uri.query(), &demand.source, bytes_max)
+            .map_err(|error| Rejection::InvalidRequest(error.reason()))?;
+    let Some(presented) = presented else {
+        return match route.access {
+            Access::Required(_) => Err(Rejection::NoToken),
+            Access::Public | Access::Optional(_) => {
+                trip.note(|record| record.decision = Decision::Allowed("anonymous"));
+                Ok(None)
+            }
+        };
+    };
+    let now = UnixTime::now();
+    let verified = facts(trip, demand, &presented, now)?;
+    trip.note(|record| {
+        record.caller = Some(verified.clone());
+        record.decision = Decision::Allowed("token");
+    });
+    verified.check_times(now).map_err(Rejection::InvalidToken)?;
+    not_revoked(trip, route, &verified, now).await?;
+    demand.rule.allows(&verified).map_err(Rejection::Denied)?;
+    let payload = presented.token.split('.').nth(1).unwrap_or_default();
+    let identity = Identity::new(&trip.policy.identity, &verified.claims, payload)
+        .map_err(|_| Rejection::InvalidToken(VerifyError::ControlCharacter("identity")))?;
+    Ok(Some(Caller { verified, origin: presented.origin, identity }))
+}
+
+/// The facts about the token: from the cache when they still hold, else established anew.
+fn facts(
+    trip: &mut Trip,
+    demand: &Demand,
+    presented: &Presented<'_>,
+    now: UnixTime,
+) -> Result<Arc<Verified>, Rejection> {
+    let worker = trip.worker.clone();
+    let (tokens, issuers) = (&worker.gateway.tokens, &trip.policy.issuers);
+    let cached = tokens.get(&presented.token, issuers);
+    trip.note(|record| record.cached = Some(cached.is_some()));
+    if let Some(verified) = cached {
+        return if demand.issuers.allows(&verified.entry) {
+            Ok(verified)
+        } else {
+            Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed))
+        };
+    }
+    let failures = trip.policy.failures.as_ref().map(|(_, failures)| failures);
+    if let Some(decision) = failures.and_then(|failures| failures.would_block(trip.client)) {
+        return Err(Rejection::Limited(Box::new(Limited {
+            by: "auth_failures",
+            retry_after: retry_after(&decision),
+            fields: Vec::new(),
+        })));
+    }
+    let verified = trip
+        .policy
+        .issuers
+        .prepare(&presented.token, &demand.issuers, now)
+        .and_then(|candidate| candidate.verify(now))
+        .map_err(|error| {
+            if let (true, Some(failures)) = (error.counts_as_failure(), failures) {
+                failures.count(trip.client);
+            }
+            Rejection::InvalidToken(error)
+        })?;
+    let verified = Arc::new(verified);
+    tokens.insert(&presented.token, verified.clone());
+    Ok(verified)
+}
+
+/// Asks the blocklist, for cached and fresh tokens alike (R41).
+async fn not_revoked(
+    trip: &mut Trip,
+    route: &Route,
+    verified: &Verified,
+    now: UnixTime,
+) -> Result<(), Rejection> {
+    if !trip.policy.check_blocklist {
+        return Ok(());
+    }
+    match trip.worker.blocklist.check(&verified.lookup, now).await {
+        Ok(Verdict::Clear) => Ok(()),
+        Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
+        Err(unavailable) if route.allow_unreachable => {
+            tracing::warn!(
+                route = &*route.name,
+                reason = unavailable.reason.reason(),
+                "the blocklist cannot be asked; the request goes on (on_unreachable = \"allow\")"
+            );
+            trip.note(|record| record.decision = Decision::Allowed("store_unreachable"));
+            Ok(())
+        }
+        Err(unavailable) => Err(Rejection::StoreUnavailable(unavailable.reason.reason())),
+    }
+}
+
+impl Caller {
+    /// Takes the token out of the request where it must not go on: always from the query and from
+    /// a cookie, from `Authorization` unless the route forwards it.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::BadRequest`] when what is left is no target.
+    pub fn detach(&self, parts: &mut Parts, route: &Route) -> Result<(), Rejection> {
+        if !route.forward_token {
+            parts.headers.remove(AUTHORIZATION);
+        }
+        let Some(demand) = route.demand() else { return Ok(()) };
+        if let Some(cookie) = &demand.source.cookie {
+            remove_cookie(&mut parts.headers, cookie);
+        }
+        let (Some(name), Some(query)) = (&demand.source.query, parts.uri.query()) else {
+            return Ok(());
+        };
+        let path = parts.uri.path();
+        let target = match remove_query(query, name) {
+            Some(rest) => format!("{path}?{rest}"),
+            None => path.to_owned(),
+        };
+        let target = PathAndQuery::try_from(target)
+            .map_err(|_| Rejection::BadRequest("query_without_token"))?;
+        parts.uri = http::Uri::from(target);
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! The request as the upstream gets it, and the upstream's answer as the client gets it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use super::guard::{self, Hop};
+use super::head::Head;
+use super::{Rejection, Trip, request_id, tunnel};
+use crate::body::Body;
+use crate::policy::Route;
+use crate::policy::route::HostRule;
+use crate::upstream::{self, Failure, Outcome, Progress, Streamed, Upgraded, Upload};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The client's body: still coming, read already, or none.
+pub enum Inbound {
+    /// Read already, for a limit.
+    Buffered(Bytes),
+    /// None.
+    Empty,
+    /// Still coming; at most so many bytes.
+    Streaming(Incoming, Option<u64>),
+}
+
+/// The request, checked and guarded.
+pub struct Outbound {
+    /// Head of the request.
+    pub parts: Parts,
+    /// What was read from it.
+    pub head: Head,
+    /// What the hop-by-hop fields said.
+    pub hop: Hop,
+    /// Whether to ask the upstream for a WebSocket.
+    pub upgrade: bool,
+}
+
+impl Inbound {
+    /// Looks at the body without reading it.
+    ///
+    /// # Errors
+    ///
+    /// 413 when Content-Length says that it is too large; 417 for an unknown expectation.
+    pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
+        if headers.get(EXPECT).is_some_and(|value| {
+            !value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+        }) {
+            return Err(Rejection::Expectation);
+        }
+        if body.is_end_stream() {
+            return Ok(Self::Empty);
+        }
+        match (body.size_hint().exact(), route.body_bytes) {
+            (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
+            _ => Ok(Self::Streaming(body, route.body_bytes)),
+        }
+    }
+
+    /// Reads the whole body, at most `max` bytes; each piece within `idle`.
+    ///
+    /// # Errors
+    ///
+    /// 413, 408 or 400.
+    pub async fn buffer(&mut self, max: usize, idle: Duration) -> Result<(), Rejection> {
+        let Self::Streaming(body, _) = self else { return Ok(()) };
+        if body.size_hint().lower() > max as u64 {
+            return Err(Rejection::BodyTooLarge);
+        }
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = tokio::time::timeout(idle, body.frame())
+                .await
+                .map_err(|_| Rejection::BodyTimeout)?;
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|_| Rejection::BodyBroken)?.into_data() else { continue };
+            if bytes.len().saturating_add(data.len()) > max {
+                return Err(Rejection::BodyTooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        *self = Self::Buffered(bytes.freeze());
+        Ok(())
+    }
+
+    /// The body, when it was read.
+    #[must_use]
+    pub fn buffered(&self) -> Option<&[u8]> {
+        match self {
+            Self::Buffered(bytes) => Some(bytes),
+            Self::Empty => Some(&[]),
+            Self::Streaming(..) => None,
+        }
+    }
+
+    fn into_body(self, idle: Duration) -> (Body, Option<Arc<Progress>>) {
+        match self {
+            Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
+            Self::Empty => (Body::Empty, None),
+            Self::Streaming(body, max) => {
+                let (body, progress) = Upload::new(body, max, idle);
+                (body, Some(progress))
+            }
+        }
+    }
+}
+
+/// Sends the request on and brings the answer back. The only place from which an upstream hears.
+///
+/// # Errors
+///
+/// 502 and 504 for the upstream's failures; 400, 408, 413 for the client's while uploading.
+pub async fn forward(
+    trip: &mut Trip,
+    route: &Route,
+    outbound: Outbound,
+    inbound: Inbound,
+) -> Result<Response<Body>, Rejection> {
+    let Outbound { mut parts, head, hop, upgrade } = outbound;
+    let upgrade = upgrade && matches!(inbound, Inbound::Empty);
+    let client_side = parts.extensions.remove::<OnUpgrade>();
+    address(&mut parts, trip, route, &head);
+    if hop.trailers && !upgrade {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    let (body, progress) = inbound.into_body(route.timeouts.body_idle);
+    let request = Request::from_parts(parts, body);
+    trip.note(|record| record.forwarded = Some(Instant::now()));
+    if let (true, Some(client_side)) = (upgrade, client_side) {
+        return switch(trip, route, request, client_side).await;
+    }
+    let pool = &trip.worker.pool;
+    let sent =
+        upstream::send(pool, &route.upstream, &route.timeouts, request, progress.clone()).await;
+    let response = sent.map_err(|failure| reject(trip, &failure, progress.as_deref()))?;
+    Ok(receive(trip, response))
+}
+
+/// A WebSocket handshake, on a connection of its own.
+async fn switch(
+    trip: &mut Trip,
+    route: &Route,
+    mut request: Request<Body>,
+    client: OnUpgrade,
+) -> Result<Response<Body>, Rejection> {
+    tunnel::mark(request.headers_mut());
+    let sent = upstream::send_upgrade(&route.upstream, &route.timeouts, request).await;
+    match sent.map_err(|failure| reject(trip, &failure, None))? {
+        Upgraded::Declined(response) => Ok(receive(trip, response)),
+        Upgraded::Switched(mut response) => {
+            let hop = guard::strip_response(response.headers_mut());
+            if !tunnel::is_websocket(&hop) {
+                return Err(Rejection::UpstreamBroken("upstream_wrong_protocol"));
+            }
+            tunnel::mark(response.headers_mut());
+            trip.note(|record| {
+                record.answered = Some(Instant::now());
+                record.status = response.status();
+            });
+            Ok(tunnel::join(client, response, trip.ending.take(), trip.connection.clone()))
+        }
+    }
+}
+
+fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Response<Body> {
+    trip.note(|record| record.answered = Some(Instant::now()));
+    guard::strip_response(response.headers_mut());
+    response.map(Body::stream)
+}
+
+/// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
+/// fields is gone already; what a trusted proxy said is in `head`.
+fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
+    let via = if parts.version == Version::HTTP_2 { "2 postern" } else { "1.1 postern" };
+    parts.version = Version::HTTP_11;
+    let headers = &mut parts.headers;
+    headers.remove(EXPECT);
+    headers.remove(TRANSFER_ENCODING);
+    join_cookies(headers);
+    match &route.host {
+        HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
+        HostRule::Preserve if head.authority.is_some() => {
+            headers.extend(head.authority.clone().map(|host| (HOST, host)));
+        }
+        HostRule::Preserve | HostRule::Upstream => {
+            if let Some(server) = route.upstream.servers.first() {
+                headers.insert(HOST, server.authority.clone());
+            }
+        }
+    }
+    headers.append(VIA, HeaderValue::from_static(via));
+    headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
+    headers.insert(FORWARDED_PROTO, head.scheme.clone());
+    if let Some(host) = head.forwarded_host.clone().or_else(|| head.authority.clone()) {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.insert(REAL_IP, trip.client_value());
+    headers.insert(request_id::FIELD, trip.request_id.clone());
+}
+
+/// The chain of a trusted proxy with that proxy appended, or the peer alone.
+fn forwarded_for(trip: &Trip, head: &Head) -> HeaderValue {
+    let peer = &trip.connection.peer_value;
+    let Some(chain) = &head.forwarded_for else { return peer.clone() };
+    let chain = [chain, peer.as_bytes()].join(&b", "[..]);
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
+}
+
+/// HTTP/2 clients may split the Cookie field; HTTP/1.1 has one (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).iter();
+    if fields.next().is_none() || fields.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn reject(trip: &Trip, failure: &Failure, upload: Option<&Progress>) -> Rejection {
+    match upload.map(Progress::outcome) {
+        Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
+        Some(Outcome::Stalled) => return Rejection::BodyTimeout,
+        Some(Outcome::Broken) => return Rejection::BodyBroken,
+        Some(Outcome::Complete | Outcome::Running) | None => {}
+    }
+    tracing::warn!(
+        request_id = trip.request_id.to_str().unwrap_or_default(),
+        error = %failure,
+        "the upstream did not answer"
+    );
+    match failure {
+        Failure::Connect(_) => Rejection::UpstreamBroken("upstream_connect"),
+        Failure::ConnectTimeout => Rejection::UpstreamTimeout("upstream_connect_timeout"),
+        Failure::ResponseTimeout => Rejection::UpstreamTimeout("upstream_response_timeout"),
+        Failure::Broken(_) => Rejection::UpstreamBroken("upstream_broken"),
+        Failure::Unasked101 => Rejection::UpstreamBroken("upstream_switched_unasked"),
+    }
+}

@@ -1,0 +1,214 @@
+//! The one place where a refusal becomes an answer (RFC 9457, RFC 6750 §3).
+//!
+//! The client learns the class of the refusal and the request id; the reason is for the log.
+
+use std::time::Duration;
+
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+
+use crate::auth::{Denied, VerifyError};
+use crate::blocklist::Cause;
+use crate::body::Body;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
+const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+const INSUFFICIENT: HeaderValue = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+
+/// Waiting time named when the store or an upstream cannot be reached.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a request is not forwarded, or why there is no answer to forward.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The request cannot be read in one way only.
+    BadRequest(&'static str),
+    /// The client broke its own request body off, or it is malformed.
+    BodyBroken,
+    /// The body is larger than the route allows.
+    BodyTooLarge,
+    /// The client stopped sending its body.
+    BodyTimeout,
+    /// A cookie-borne token without proof of origin.
+    Csrf(&'static str),
+    /// A valid token that the route does not accept.
+    Denied(Denied),
+    /// `Expect` with anything but `100-continue`.
+    Expectation,
+    /// More or larger fields than `[limits]` allow.
+    FieldsTooLarge,
+    /// More than one token, or a token in a form that RFC 6750 does not know.
+    InvalidRequest(&'static str),
+    /// The token is not accepted.
+    InvalidToken(VerifyError),
+    /// A rate limit.
+    Limited(Box<Limited>),
+    /// No route of this path has this method.
+    MethodNotAllowed(Box<str>),
+    /// The host is not one that this connection's certificate covers.
+    Misdirected,
+    /// Nobody's path.
+    NotFound,
+    /// No token where one is required.
+    NoToken,
+    /// The token is on the blocklist.
+    Revoked(Cause),
+    /// The blocklist cannot be asked.
+    StoreUnavailable(&'static str),
+    /// The target is longer than `[limits] target_bytes`.
+    TargetTooLong,
+    /// The client has too many requests open.
+    TooManyRequests,
+    /// The body's media type cannot be looked into for a limit.
+    UnsupportedMedia,
+    /// The upstream could not be reached or what it said is not HTTP.
+    UpstreamBroken(&'static str),
+    /// The upstream took too long.
+    UpstreamTimeout(&'static str),
+}
+
+/// What a 429 tells the client.
+#[derive(Debug)]
+pub struct Limited {
+    /// Which limit, for the log.
+    pub by: &'static str,
+    /// When to come back.
+    pub retry_after: HeaderValue,
+    /// `RateLimit-Policy` and `RateLimit`, where the limit is one of a route.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// RFC 9457 §3, and nothing else.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    request_id: &'a str,
+}
+
+impl Rejection {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken | Self::InvalidRequest(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Csrf(_) | Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::InvalidToken(_) | Self::NoToken | Self::Revoked(_) => StatusCode::UNAUTHORIZED,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::StoreUnavailable(_) | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// A stable word for the log; from a fixed list.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadRequest(why) | Self::InvalidRequest(why) | Self::Csrf(why) => why,
+            Self::StoreUnavailable(_) => "store_unavailable",
+            Self::UpstreamBroken(why) | Self::UpstreamTimeout(why) => why,
+            Self::BodyBroken => "body_broken",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::Denied(denied) => denied.reason(),
+            Self::Expectation => "expectation",
+            Self::FieldsTooLarge => "fields_too_large",
+            Self::InvalidToken(error) => error.reason(),
+            Self::Limited(limited) => limited.by,
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Misdirected => "misdirected",
+            Self::NotFound => "no_route",
+            Self::NoToken => "no_token",
+            Self::Revoked(_) => "revoked",
+            Self::TargetTooLong => "target_too_long",
+            Self::TooManyRequests => "too_many_requests",
+            Self::UnsupportedMedia => "unsupported_media_type",
+        }
+    }
+
+    /// The answer. A refusal that leaves the request's framing in doubt closes the connection.
+    #[must_use]
+    pub fn answer(&self, method: &Method, request_id: &str) -> Response<Body> {
+        let status = self.status();
+        let problem = Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            request_id,
+        };
+        let bytes = serde_json::to_vec(&problem).unwrap_or_default();
+        let length = bytes.len();
+        let mut response =
+            Response::new(if *method == Method::HEAD { Body::Empty } else { Body::full(bytes) });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        if *method == Method::HEAD {
+            headers.insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.add_fields(headers);
+        response
+    }
+
+    fn add_fields(&self, headers: &mut HeaderMap) {
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        match self {
+            Self::Limited(limited) => {
+                headers.insert(RETRY_AFTER, limited.retry_after.clone());
+                headers.extend(limited.fields.iter().cloned());
+            }
+            Self::MethodNotAllowed(allow) => {
+                if let Ok(allow) = HeaderValue::from_str(allow) {
+                    headers.insert(ALLOW, allow);
+                }
+            }
+            Self::StoreUnavailable(_) | Self::TooManyRequests => {
+                headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
+            }
+            Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+    }
+
+    /// RFC 6750 §3.1: no error code when no token was sent; none at all on a CSRF 403, which a
+    /// better token does not mend.
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::NoToken => Some(BEARER),
+            Self::InvalidRequest(_) => Some(INVALID_REQUEST),
+            Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
+            Self::Denied(denied) => Some(insufficient(denied.scope())),
+            _ => None,
+        }
+    }
+}
+
+fn insufficient(scope: Option<&str>) -> HeaderValue {
+    scope
+        .and_then(|scope| {
+            HeaderValue::try_from(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""))
+                .ok()
+        })
+        .unwrap_or(INSUFFICIENT)
+}

@@ -1,0 +1,101 @@
+//! One request on its way: by whose rules, for whom, and what must last until its answer's end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+
+use super::connection::Connection;
+use super::outgoing::{Ending, Outgoing};
+use super::record::Record;
+use super::{Rejection, Worker, client, request_id};
+use crate::body::Body;
+use crate::limit::client_network;
+use crate::policy::Snapshot;
+
+/// One request.
+pub struct Trip {
+    /// The worker that answers it.
+    pub worker: Arc<Worker>,
+    /// The connection it came on.
+    pub connection: Arc<Connection>,
+    /// The snapshot it is judged by.
+    pub policy: Arc<Snapshot>,
+    /// Whether the peer is believed when it speaks of others.
+    pub peer_trusted: bool,
+    /// The client's address.
+    pub client: IpAddr,
+    /// Its id, for the client, the upstream and the log.
+    pub request_id: HeaderValue,
+    /// What lasts until the answer's last byte; taken by whoever sends that.
+    pub ending: Option<Ending>,
+}
+
+impl Trip {
+    /// A request whose head has just been read.
+    #[must_use]
+    pub fn begin(worker: Arc<Worker>, connection: Arc<Connection>, parts: &Parts) -> Self {
+        let policy = worker.gateway.policy.load_full();
+        let peer = connection.peer;
+        let peer_trusted = peer.is_trusted(&policy.trusted);
+        let client = client::address(peer, &policy.trusted, &parts.headers);
+        let request_id = request_id::of(&parts.headers, peer_trusted);
+        let gateway = worker.gateway.clone();
+        let record = gateway.access.is_on().then(|| {
+            let mut record = Box::new(Record::new(parts, client));
+            record.request_id = Some(request_id.clone());
+            record
+        });
+        let running = connection.activity.request();
+        let ending = Some(Ending { running, permit: None, record, gateway, complete: false });
+        Self { worker, connection, policy, peer_trusted, client, request_id, ending }
+    }
+
+    /// Counts the request against its client's limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::TooManyRequests`].
+    pub fn count_request(&mut self) -> Result<(), Rejection> {
+        let max = self.policy.limits.requests_per_client;
+        let permit = if self.client == self.connection.peer.address() {
+            self.connection.permit.request(max)
+        } else {
+            self.worker.gateway.clients.request(client_network(self.client), max)
+        };
+        let permit = permit.ok_or(Rejection::TooManyRequests)?;
+        if let Some(ending) = &mut self.ending {
+            ending.permit = Some(permit);
+        }
+        Ok(())
+    }
+
+    /// Notes something for the access log, if there is one.
+    pub fn note(&mut self, write: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.ending.as_mut().and_then(|ending| ending.record.as_mut()) {
+            write(record);
+        }
+    }
+
+    /// The client's address as a field value.
+    #[must_use]
+    pub fn client_value(&self) -> HeaderValue {
+        if self.client == self.connection.peer.address() {
+            return self.connection.peer_value.clone();
+        }
+        HeaderValue::try_from(self.client.to_string())
+            .unwrap_or_else(|_| self.connection.peer_value.clone())
+    }
+
+    /// The answer with everything that ends with it. A tunnel has taken the ending with it.
+    #[must_use]
+    pub fn finish(mut self, response: Response<Body>) -> Response<Outgoing> {
+        let status: StatusCode = response.status();
+        self.note(|record| record.status = status);
+        match self.ending.take() {
+            Some(ending) => response.map(|body| Outgoing::new(body, ending)),
+            None => response.map(Outgoing::plain),
+        }
+    }
+}

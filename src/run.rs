@@ -1,1 +1,0 @@
-//! Start, reload, stop: the only file that knows every module.

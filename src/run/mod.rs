@@ -1,0 +1,227 @@
+//! Start, reload, stop: the only module that knows every other.
+
+pub mod listen;
+mod reload;
+mod start;
+pub mod state;
+pub mod store;
+mod watch_files;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::reload::Reloader;
+use self::watch_files::WatchedFiles;
+use crate::admin::{Admin, Command, Part};
+use crate::auth;
+use crate::config::{self, Config, Loaded};
+use crate::limit::Registry;
+use crate::observe::logging;
+use crate::proxy::Gateway;
+
+/// How often limiters forget what is over.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often certificate and key files are looked at.
+const FILES_EVERY: Duration = Duration::from_secs(1);
+/// How often the end of draining is looked for.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// Sockets for clients and upstreams; more than the usual soft limit of 1024.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong; exit code 2.
+    #[error("{0}")]
+    Configuration(String),
+    /// Anything else; exit code 1.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// What to run.
+pub struct Options {
+    /// Where to read the configuration again on a reload; `None` when it came from memory.
+    pub file: Option<PathBuf>,
+    /// `--set` arguments.
+    pub sets: Vec<String>,
+    /// Where to write that everything listens.
+    pub ready_file: Option<PathBuf>,
+    /// Called with the addresses once everything listens.
+    pub on_ready: Box<dyn FnOnce(&serde_json::Value) + Send>,
+}
+
+/// An environment variable, as text.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs the gateway until it is told to end.
+///
+/// # Errors
+///
+/// [`Error`], before anything is served.
+pub fn run(loaded: Loaded, options: Options) -> Result<(), Error> {
+    start_log(&loaded.config);
+    install_providers();
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Start(error.to_string()))?;
+    runtime.block_on(serve(loaded, options))
+}
+
+/// One provider for TLS, one for JWT; calling it again changes nothing.
+pub fn install_providers() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    auth::install_provider();
+}
+
+fn start_log(config: &Config) {
+    let level = match config.log.level.get_ref() {
+        config::LogLevel::Error => tracing::Level::ERROR,
+        config::LogLevel::Warn => tracing::Level::WARN,
+        config::LogLevel::Info => tracing::Level::INFO,
+        config::LogLevel::Debug => tracing::Level::DEBUG,
+        config::LogLevel::Trace => tracing::Level::TRACE,
+    };
+    logging::start(level, log_format(config));
+}
+
+fn log_format(config: &Config) -> logging::Format {
+    match config.log.format.get_ref() {
+        config::LogFormat::Json => logging::Format::Json,
+        config::LogFormat::Text => logging::Format::Text,
+    }
+}
+
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit on open files stays low");
+        }
+    }
+}
+
+async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
+    let Loaded { config, source } = loaded;
+    let limiters = Arc::new(Registry::default());
+    let (parts, listeners, writer) = start::prepare(&config, &source, &limiters).await?;
+    let addresses = listeners.document();
+    let crew = start::Crew::hire(&config, &parts, listeners.public)?;
+    let (commands, inbox) = mpsc::channel(8);
+    let admin = Arc::new(Admin {
+        gateway: parts.gateway.clone(),
+        blocklist: parts.blocklist.clone(),
+        secret: start::admin_secret(&config, &source, &parts.state)?,
+        commands,
+        draining: Arc::new(AtomicBool::new(false)),
+        started: Instant::now(),
+    });
+    start::admin(&admin, listeners.admin, Part::All)?;
+    start::admin(&admin, listeners.health, Part::Health)?;
+    start::announce(&parts.state, &addresses, options.ready_file.as_deref())?;
+    (options.on_ready)(&addresses);
+    let reloader = Reloader {
+        config,
+        source,
+        file: options.file,
+        sets: options.sets,
+        limiters: limiters.clone(),
+        gateway: parts.gateway.clone(),
+        blocklist: parts.blocklist.clone(),
+    };
+    wait_for_the_end(inbox, reloader, &limiters).await?;
+    admin.draining.store(true, Ordering::Release);
+    finish(&parts.gateway, &crew).await;
+    crew.dismiss().await;
+    // The last lines are written once nothing holds the log any more; a connection to the admin
+    // listener may still, for a moment.
+    drop((admin, parts));
+    drop(tokio::time::timeout(DRAIN_POLL * 10, tokio::task::spawn_blocking(|| writer.join())).await);
+    Ok(())
+}
+
+/// Serves reloads until somebody says stop.
+async fn wait_for_the_end(
+    mut inbox: mpsc::Receiver<Command>,
+    mut reloader: Reloader,
+    limiters: &Arc<Registry>,
+) -> Result<(), Error> {
+    let listen = |kind| signal(kind).map_err(|error| Error::Start(error.to_string()));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut look = tokio::time::interval(FILES_EVERY);
+    let mut files = WatchedFiles::of(&reloader.config, &reloader.source);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => drop(reloader.reload()),
+            command = inbox.recv() => match command {
+                Some(Command::Reload(told)) => drop(told.send(reloader.reload())),
+                Some(Command::Drain) | None => return Ok(()),
+            },
+            _ = look.tick() => {
+                if files.have_changed() {
+                    reloader.reread_files();
+                }
+                continue;
+            }
+            _ = sweep.tick() => {
+                let limiters = limiters.clone();
+                let failures = reloader.failures();
+                drop(tokio::task::spawn_blocking(move || {
+                    limiters.sweep();
+                    if let Some(failures) = failures {
+                        failures.sweep();
+                    }
+                }));
+                continue;
+            }
+        }
+        files = WatchedFiles::of(&reloader.config, &reloader.source);
+    }
+}
+
+/// Stops accepting, lets what is running finish, at most for `[timeouts] drain`; a second signal
+/// ends the wait.
+async fn finish(gateway: &Gateway, crew: &start::Crew) {
+    let limit = gateway.policy.load().timeouts.drain;
+    tracing::info!(connections = gateway.clients.open_connections(), "draining");
+    crew.drain();
+    let idle = async {
+        while gateway.clients.open_connections() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    let again = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = idle => {}
+        () = again => tracing::warn!("asked twice to end: connections are cut"),
+        () = tokio::time::sleep(limit) => {
+            let left = gateway.clients.open_connections();
+            tracing::warn!(left, "the drain limit is over: connections are cut");
+        }
+    }
+}

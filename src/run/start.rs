@@ -1,0 +1,204 @@
+//! The pieces that a start is made of.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::listen::{Listeners, Public, Sockets};
+use super::state::{self, State};
+use super::worker::{self, Share, Start};
+use super::{Error, environment, log_format, store};
+use crate::admin::{self, Admin, Part};
+use crate::auth::TokenCache;
+use crate::blocklist::Blocklist;
+use crate::config::{self, Config, Source};
+use crate::limit::Registry;
+use crate::observe::access_log::{AccessLog, Target, Writer};
+use crate::policy::{self, Context, FileAccess};
+use crate::proxy::Gateway;
+use crate::proxy::clients::Clients;
+use crate::secret::Secret;
+use crate::server::Site;
+use crate::server::listener::Bound;
+use crate::server::proxy_protocol::Mode;
+use crate::time::UnixTime;
+
+/// What every part of the process shares.
+pub(super) struct Parts {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) blocklist: Arc<Blocklist>,
+    pub(super) state: State,
+    workers: usize,
+}
+
+/// Compiles, opens and binds everything; serves nothing yet.
+pub(super) async fn prepare(
+    config: &Config,
+    source: &Source,
+    limiters: &Registry,
+) -> Result<(Parts, Listeners, Writer), Error> {
+    let wrong = |problems: config::Problems| Error::Configuration(problems.render(source));
+    let failed = |error: &dyn std::error::Error| Error::Start(error.to_string());
+    let context = Context {
+        source,
+        limiters,
+        previous: None,
+        environment: &environment,
+        access: FileAccess::Online,
+    };
+    let snapshot = policy::compile(config, context).map_err(wrong)?;
+    let settings = store::settings(config, source, &environment).map_err(wrong)?;
+    let state =
+        State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
+    let on_loss = store::on_loss(config);
+    let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
+        .await
+        .map_err(|error| failed(&error))?;
+    for warning in blocklist.status().warnings {
+        tracing::warn!("{warning}");
+    }
+    let workers = workers(config);
+    let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
+    let (access, writer) = access_log(config, source)?;
+    let cache_bytes = config.token_cache.bytes.get_ref().on().map_or(0, |size| size.get());
+    let gateway = Arc::new(Gateway {
+        policy: ArcSwap::from_pointee(snapshot),
+        tokens: TokenCache::new(cache_bytes),
+        clients: Clients::new(),
+        access,
+    });
+    let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
+    Ok((parts, listeners, writer))
+}
+
+fn workers(config: &Config) -> usize {
+    match config.listen.workers.get_ref().0 {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => usize::from(workers),
+    }
+}
+
+fn access_log(config: &Config, source: &Source) -> Result<(AccessLog, Writer), Error> {
+    let target = match config.log.access.get_ref() {
+        config::AccessLog::File(path) => Target::File(source.resolve(path)),
+        config::AccessLog::Off => Target::Off,
+        config::AccessLog::Stderr => Target::Stderr,
+        config::AccessLog::Stdout => Target::Stdout,
+    };
+    AccessLog::open(&target, log_format(config))
+        .map_err(|error| Error::Start(format!("[log] access: {error}")))
+}
+
+/// The configured secret, or the one in the state directory.
+pub(super) fn admin_secret(
+    config: &Config,
+    source: &Source,
+    state: &State,
+) -> Result<Secret<String>, Error> {
+    let Some(configured) = config.admin.secret() else {
+        return state.admin_secret().map_err(|error| Error::Start(error.to_string()));
+    };
+    let bytes = configured
+        .read(source.dir(), &environment)
+        .map_err(|error| Error::Configuration(format!("[admin] secret: {error}\n")))?;
+    String::from_utf8(bytes.expose().clone())
+        .map(Secret::new)
+        .map_err(|_| Error::Configuration("[admin] secret: not text\n".to_owned()))
+}
+
+/// Serves a part of the admin interface on these sockets.
+pub(super) fn admin(
+    admin: &Arc<Admin>,
+    bound: Vec<Bound<TcpListener>>,
+    part: Part,
+) -> Result<(), Error> {
+    for socket in bound.into_iter().flat_map(|bound| bound.sockets) {
+        let listener = tokio::net::TcpListener::from_std(socket)
+            .map_err(|error| Error::Start(error.to_string()))?;
+        drop(tokio::spawn(admin::serve(admin.clone(), listener, part)));
+    }
+    Ok(())
+}
+
+/// Says where the gateway listens: in the state directory, in the ready file, in the log.
+pub(super) fn announce(
+    state: &State,
+    addresses: &serde_json::Value,
+    ready_file: Option<&Path>,
+) -> Result<(), Error> {
+    let document = addresses.to_string();
+    state.write_addresses(document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
+    if let Some(path) = ready_file {
+        state::write(path, document.as_bytes())
+            .map_err(|error| Error::Start(error.to_string()))?;
+    }
+    tracing::info!(%addresses, version = env!("CARGO_PKG_VERSION"), "listening");
+    Ok(())
+}
+
+/// The worker threads.
+pub(super) struct Crew {
+    threads: Vec<JoinHandle<()>>,
+    drain: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+}
+
+impl Crew {
+    pub(super) fn hire(
+        config: &Config,
+        parts: &Parts,
+        listeners: Vec<Public>,
+    ) -> Result<Self, Error> {
+        let (drain, draining) = watch::channel(false);
+        let (end, ending) = watch::channel(false);
+        let mut threads = Vec::with_capacity(parts.workers);
+        for (index, shares) in shares(listeners, parts.workers).into_iter().enumerate() {
+            let start = Start {
+                gateway: parts.gateway.clone(),
+                blocklist: parts.blocklist.clone(),
+                shares,
+                proxy_protocol: match config.listen.proxy_protocol.get_ref() {
+                    config::ProxyProtocol::Off => None,
+                    config::ProxyProtocol::Optional => Some(Mode::Optional),
+                    config::ProxyProtocol::Required => Some(Mode::Required),
+                },
+                drain: draining.clone(),
+                end: ending.clone(),
+            };
+            let thread = worker::spawn(index, start);
+            threads.push(thread.map_err(|error| Error::Start(error.to_string()))?);
+        }
+        Ok(Self { threads, drain, end })
+    }
+
+    pub(super) fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Ends the threads, with whatever they are at.
+    pub(super) async fn dismiss(self) {
+        self.end.send_replace(true);
+        for thread in self.threads {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+    }
+}
+
+/// Deals the sockets out: each worker gets one of every listener.
+fn shares(listeners: Vec<Public>, workers: usize) -> Vec<Vec<(Site, Share)>> {
+    let mut hands: Vec<Vec<(Site, Share)>> = (0..workers).map(|_| Vec::new()).collect();
+    for Public { site, sockets } in listeners {
+        let shares: Vec<Share> = match sockets {
+            Sockets::Tcp(bound) => bound.sockets.into_iter().map(Share::Tcp).collect(),
+            Sockets::Unix(bound) => bound.sockets.into_iter().map(Share::Unix).collect(),
+        };
+        for (hand, share) in hands.iter_mut().zip(shares) {
+            hand.push((site, share));
+        }
+    }
+    hands
+}

@@ -1,0 +1,80 @@
+//! `[store]` → the store's settings, its files and secrets read.
+
+use std::path::PathBuf;
+
+use crate::config::{
+    Config, Environment, OnLoss, Problem, Problems, Source, Spanned, StoreUrl,
+};
+use crate::secret::Secret;
+use crate::store::{Address, Settings};
+use crate::{blocklist, config};
+
+/// Builds the settings.
+///
+/// # Errors
+///
+/// Files and secrets that cannot be read.
+pub fn settings(
+    config: &Config,
+    source: &Source,
+    environment: Environment<'_>,
+) -> Result<Settings, Problems> {
+    let raw = &config.store;
+    let mut problems = Problems::new();
+    let (address, db) = match raw.url.get_ref() {
+        StoreUrl::Embedded { dir } => (Address::Embedded { dir: source.resolve(dir) }, 0),
+        StoreUrl::Redis { host, port, db, tls } => {
+            (Address::Tcp { host: host.clone(), port: *port, tls: *tls }, *db)
+        }
+        StoreUrl::Unix { path, db } => (Address::Unix { path: path.clone() }, *db),
+    };
+    let mut settings = Settings::new(address);
+    settings.db = i64::from(db);
+    settings.timeout = raw.timeout.get_ref().get();
+    settings.prefix.clone_from(raw.prefix.get_ref());
+    settings.wait_replicas = u32::from(*raw.wait_replicas.get_ref());
+    let username = raw.username.get_ref();
+    settings.username = (!username.is_empty()).then(|| username.clone());
+    if let Some(password) = raw.password() {
+        match password.read(source.dir(), environment) {
+            Ok(bytes) => match String::from_utf8(bytes.expose().clone()) {
+                Ok(text) => settings.password = Some(Secret::new(text)),
+                Err(_) => problems.push(Problem::new("[store] the password is not text")),
+            },
+            Err(error) => problems.push(Problem::new(format!("[store] password: {error}"))),
+        }
+    }
+    settings.ca = read(raw.ca.as_ref(), source, &mut problems);
+    settings.client_cert = read(raw.client_cert.as_ref(), source, &mut problems);
+    if let Some(key) = &raw.client_key
+        && let Err(error) = config::check_key_permissions(&source.resolve(key.get_ref()))
+    {
+        problems.push(Problem::at(key.span(), error.to_string()));
+    }
+    settings.client_key = read(raw.client_key.as_ref(), source, &mut problems).map(Secret::new);
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// `[revocation] on_loss`.
+#[must_use]
+pub fn on_loss(config: &Config) -> blocklist::OnLoss {
+    match config.revocation.on_loss.get_ref() {
+        OnLoss::Remember => blocklist::OnLoss::Remember,
+        OnLoss::RefuseOlder => blocklist::OnLoss::RefuseOlder,
+    }
+}
+
+fn read(
+    file: Option<&Spanned<PathBuf>>,
+    source: &Source,
+    problems: &mut Problems,
+) -> Option<Vec<u8>> {
+    let file = file?;
+    let path = source.resolve(file.get_ref());
+    std::fs::read(&path)
+        .map_err(|error| {
+            let message = format!("{} cannot be read: {error}", path.display());
+            problems.push(Problem::at(file.span(), message));
+        })
+        .ok()
+}

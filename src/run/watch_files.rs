@@ -1,0 +1,69 @@
+//! Certificate and key files, looked at once a second: that also notices a renamed directory, a
+//! replaced link (Kubernetes) and a bind-mounted file, which change notifications miss.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::{ClientAuth, Config, Source};
+
+/// What tells one version of a file from another.
+type Version = Option<(u64, i64, i64, u64)>;
+
+/// The files of one configuration, as they were when last looked at.
+pub(super) struct WatchedFiles {
+    files: Vec<(PathBuf, Version)>,
+    /// A change was seen at the last look; it counts once the files hold still.
+    unsettled: bool,
+}
+
+impl WatchedFiles {
+    pub(super) fn of(config: &Config, source: &Source) -> Self {
+        let mut paths: Vec<&Path> = Vec::new();
+        for pair in &config.tls.certificates {
+            paths.extend([pair.get_ref().cert.get_ref(), pair.get_ref().key.get_ref()].map(|p| p.as_path()));
+        }
+        if let ClientAuth::On { ca, .. } = config.tls.client_auth.get_ref() {
+            paths.push(ca.get_ref());
+        }
+        for upstream in config.upstreams.values() {
+            paths.extend(upstream.ca.as_ref().map(|ca| ca.get_ref().as_path()));
+        }
+        for issuer in &config.issuers {
+            let issuer = issuer.get_ref();
+            paths.extend(issuer.jwks_file.as_ref().map(|file| file.get_ref().as_path()));
+            for key in &issuer.keys {
+                let key = key.get_ref();
+                let files = [&key.public_key_file, &key.secret_file];
+                paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+            }
+        }
+        let files = paths
+            .into_iter()
+            .map(|path| source.resolve(path))
+            .map(|path| {
+                let version = version(&path);
+                (path, version)
+            })
+            .collect();
+        Self { files, unsettled: false }
+    }
+
+    /// Whether files have changed and have then held still for one look, so that a certificate
+    /// and its key are read as a pair.
+    pub(super) fn have_changed(&mut self) -> bool {
+        let mut changed = false;
+        for (path, known) in &mut self.files {
+            let now = version(path);
+            changed |= now != *known;
+            *known = now;
+        }
+        let settled = self.unsettled && !changed;
+        self.unsettled = changed;
+        settled
+    }
+}
+
+fn version(path: &Path) -> Version {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
+}

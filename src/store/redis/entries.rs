@@ -1,0 +1,347 @@
+//! Writing, reading and listing entries. Every change of an entry and of the index is one script,
+//! so that both happen or neither.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::Instant;
+
+use super::lookup::generation_text;
+use super::{Redis, Replicated, answer};
+use crate::store::{Entry, Error, Page, Record};
+use crate::time::UnixTime;
+
+/// KEYS entry, index; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
+/// behind it, seconds to live or empty. Answers {expiry or -1, issued_before or -1}.
+///
+/// Never shortens a life, never narrows `issued_before`; a key of another type is replaced.
+const PUT: &str = r"
+local issued = tonumber(ARGV[3])
+local ttl = tonumber(ARGV[5])
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'string' then
+  local fine, old = pcall(cjson.decode, redis.call('GET', KEYS[1]))
+  if fine and type(old) == 'table' and type(old.issued_before) == 'number' then
+    if not issued or old.issued_before > issued then issued = old.issued_before end
+  end
+end
+if kind ~= 'none' then
+  local left = redis.call('TTL', KEYS[1])
+  if left == -1 then ttl = nil elseif ttl and left > ttl then ttl = left end
+end
+local number = issued and string.format('%.0f', issued) or 'null'
+local value = ARGV[2] .. number .. ARGV[4]
+local index = redis.call('TYPE', KEYS[2]).ok
+if index ~= 'zset' and index ~= 'none' then redis.call('DEL', KEYS[2]) end
+if ttl then
+  local ends = tonumber(redis.call('TIME')[1]) + ttl
+  redis.call('SET', KEYS[1], value, 'EX', string.format('%.0f', ttl))
+  redis.call('ZADD', KEYS[2], ends, ARGV[1])
+  return {ends, issued or -1}
+end
+redis.call('SET', KEYS[1], value)
+redis.call('ZADD', KEYS[2], '+inf', ARGV[1])
+return {-1, issued or -1}
+";
+
+/// KEYS entry, index; ARGV suffix. Answers whether the entry was there.
+const DELETE: &str = r"
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('DEL', KEYS[1])
+";
+
+/// KEYS index; ARGV most to drop. Drops names whose entries are over; answers how many.
+const SWEEP: &str = r"
+local now = redis.call('TIME')[1]
+local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+if #over > 0 then redis.call('ZREM', KEYS[1], unpack(over)) end
+return #over
+";
+
+/// KEYS index; ARGV the last name that was read or empty, its score, how many. Answers names and
+/// scores; goes on by name, or by score when that name has gone since.
+const LIST: &str = r"
+local from = 0
+if ARGV[1] ~= '' then
+  local rank = redis.call('ZRANK', KEYS[1], ARGV[1])
+  if rank then from = rank + 1 else from = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2]) end
+end
+return redis.call('ZRANGE', KEYS[1], from, from + ARGV[3] - 1, 'WITHSCORES')
+";
+
+/// Entries written in one pipeline when many are asserted.
+const PUTS_AT_ONCE: usize = 200;
+/// What a `WAIT` may take beyond its own time.
+const WAIT_ALLOWANCE: Duration = Duration::from_millis(200);
+/// Names that one sweep drops.
+const SWEEP_NAMES: u32 = 1000;
+
+impl Redis {
+    /// Stores an entry for `ttl` (`None`: for ever), joined with what is there; the expiry is
+    /// told by `now`, so that clocks which differ do not shorten a life.
+    pub(in crate::store) async fn put(
+        &self,
+        suffix: &str,
+        record: &Record,
+        ttl: Option<Duration>,
+        now: UnixTime,
+    ) -> Result<Entry, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(self.put_command(suffix, record, ttl)?);
+        let written = match &self.replicated {
+            None => self.ask_one(&pipeline).await?,
+            Some(replicated) => self.put_and_wait(replicated, &pipeline).await?,
+        };
+        let (ends, issued_before) = two_numbers(written)?;
+        let expires = match ttl {
+            Some(ttl) if ends >= 0 => Some(now.plus(ttl).seconds().max(ends)),
+            Some(_) | None => None,
+        };
+        let mut record = record.clone();
+        record.issued_before = (issued_before >= 0).then_some(issued_before);
+        Ok(Entry { suffix: suffix.to_owned(), record, expires })
+    }
+
+    async fn put_and_wait(
+        &self,
+        replicated: &Replicated,
+        put: &Pipeline,
+    ) -> Result<Value, Error> {
+        let link = replicated.link.lock().await;
+        let written = single(link.ask(put, Instant::now() + self.timeout).await?)?;
+        let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut wait = Pipeline::with_capacity(1);
+        wait.cmd("WAIT").arg(replicated.replicas).arg(patience);
+        // The server looks at the clock ten times a second only.
+        let deadline = Instant::now() + self.timeout + WAIT_ALLOWANCE;
+        let got = answer::count(single(link.ask(&wait, deadline).await?)?)?;
+        let (got, wanted) = (u32::try_from(got).unwrap_or(u32::MAX), replicated.replicas);
+        if got < wanted { Err(Error::NotReplicated { got, wanted }) } else { Ok(written) }
+    }
+
+    /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas.
+    pub(in crate::store) async fn put_all(
+        &self,
+        entries: &[Entry],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        for chunk in entries.chunks(PUTS_AT_ONCE) {
+            let mut pipeline = Pipeline::with_capacity(chunk.len());
+            for entry in chunk {
+                let ttl = entry.expires.map(|end| UnixTime(end).since(now));
+                pipeline.add_command(self.put_command(&entry.suffix, &entry.record, ttl)?);
+            }
+            for value in self.ask(&pipeline).await? {
+                two_numbers(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_command(
+        &self,
+        suffix: &str,
+        record: &Record,
+        ttl: Option<Duration>,
+    ) -> Result<Cmd, Error> {
+        let (head, tail) = json_around_issued_before(record)?;
+        let issued = record.issued_before.map_or_else(|| "null".to_owned(), |s| s.to_string());
+        let ttl = ttl.map_or_else(String::new, |ttl| ttl.as_secs().max(1).to_string());
+        let mut put = redis::cmd("EVAL");
+        put.arg(PUT).arg(2).arg(self.entry_key(suffix)).arg(&self.names.index);
+        put.arg(suffix).arg(head).arg(issued).arg(tail).arg(ttl);
+        Ok(put)
+    }
+
+    /// Removes an entry; whether it was there.
+    pub(in crate::store) async fn delete(&self, suffix: &str) -> Result<bool, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("EVAL").arg(DELETE).arg(2);
+        pipeline.arg(self.entry_key(suffix)).arg(&self.names.index).arg(suffix);
+        Ok(answer::count(self.ask_one(&pipeline).await?)? > 0)
+    }
+
+    /// One entry with its remaining life; `None` when absent. A value that is no record is an
+    /// entry with an empty one: it refuses, and can be listed and removed.
+    pub(in crate::store) async fn get(
+        &self,
+        suffix: &str,
+        now: UnixTime,
+    ) -> Result<Option<Entry>, Error> {
+        let key = self.entry_key(suffix);
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("GET").arg(&key);
+        pipeline.cmd("TTL").arg(&key);
+        let mut answers = self.ask(&pipeline).await?.into_iter();
+        let value = answer::string(answers.next().unwrap_or_default())?;
+        let ttl = match answers.next().map(answer::checked).transpose()? {
+            Some(Value::Int(seconds)) => seconds,
+            _ => return Err(Error::Shape("no number where one belongs")),
+        };
+        // A life of -2 has ended between the two answers.
+        let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };
+        let expires = u64::try_from(ttl).ok().map(|s| now.plus(Duration::from_secs(s)).seconds());
+        Ok(Some(Entry { suffix: suffix.to_owned(), record: lenient(&value), expires }))
+    }
+
+    /// Which of these entries exist, and the generation, read last.
+    pub(in crate::store) async fn exist(
+        &self,
+        suffixes: &[String],
+    ) -> Result<(Vec<bool>, Option<Arc<str>>), Error> {
+        let mut pipeline = Pipeline::with_capacity(suffixes.len() + 1);
+        for suffix in suffixes {
+            pipeline.cmd("EXISTS").arg(self.entry_key(suffix));
+        }
+        pipeline.cmd("GET").arg(&self.names.generation);
+        let mut answers = self.ask(&pipeline).await?;
+        let generation = answer::string(answers.pop().unwrap_or_default())?;
+        let exist = answers.into_iter().map(|n| Ok(answer::count(n)? > 0));
+        Ok((exist.collect::<Result<_, Error>>()?, generation.as_deref().map(generation_text)))
+    }
+
+    /// At most `limit` entries behind `after`.
+    pub(in crate::store) async fn list(
+        &self,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Page, Error> {
+        // A cursor is the last name's score and the name.
+        let (score, name) = after.and_then(|cursor| cursor.split_once(' ')).unwrap_or(("0", ""));
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("EVAL").arg(LIST).arg(1).arg(&self.names.index);
+        pipeline.arg(name).arg(score).arg(limit);
+        let names = scored_names(self.ask_one(&pipeline).await?)?;
+        let next = names.last().filter(|_| names.len() >= limit).map(|(n, s)| format!("{s} {n}"));
+        let entries = self.read(names).await?;
+        Ok(Page { entries, next })
+    }
+
+    async fn read(&self, names: Vec<(String, String)>) -> Result<Vec<Entry>, Error> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("MGET");
+        for (name, _) in &names {
+            pipeline.arg(self.entry_key(name));
+        }
+        let values = answer::strings(self.ask_one(&pipeline).await?, names.len())?;
+        let entries = names.into_iter().zip(values).filter_map(|((suffix, score), value)| {
+            // Fractions do not occur; `inf` is no number of seconds and means never.
+            let expires = score.parse().ok();
+            value.map(|value| Entry { suffix, record: lenient(&value), expires })
+        });
+        Ok(entries.collect())
+    }
+
+    /// Drops index names whose entries are over; how many (more may be left when it is 1000).
+    pub(in crate::store) async fn sweep(&self) -> Result<u64, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("EVAL").arg(SWEEP).arg(1).arg(&self.names.index).arg(SWEEP_NAMES);
+        answer::count(self.ask_one(&pipeline).await?)
+    }
+
+    /// The server's clock.
+    pub(in crate::store) async fn time(&self) -> Result<UnixTime, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("TIME");
+        let Value::Array(parts) = answer::checked(self.ask_one(&pipeline).await?)? else {
+            return Err(Error::Shape("TIME answered no array"));
+        };
+        let seconds = parts.into_iter().next().and_then(answer::text);
+        let seconds = seconds.and_then(|s| String::from_utf8(s).ok()?.parse().ok());
+        seconds.map(UnixTime).ok_or(Error::Shape("TIME answered no seconds"))
+    }
+
+    /// The id of the contents; `None` when there is none.
+    pub(in crate::store) async fn generation(&self) -> Result<Option<Arc<str>>, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("GET").arg(&self.names.generation);
+        let value = answer::string(self.ask_one(&pipeline).await?)?;
+        Ok(value.as_deref().map(generation_text))
+    }
+
+    /// Sets the id unless there is one, and answers the one that now holds: gateways that race
+    /// agree on the first.
+    pub(in crate::store) async fn begin_generation(&self, id: &str) -> Result<Arc<str>, Error> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("SET").arg(&self.names.generation).arg(id).arg("NX");
+        pipeline.cmd("GET").arg(&self.names.generation);
+        let mut answers = self.ask(&pipeline).await?.into_iter();
+        answer::checked(answers.next().unwrap_or_default())?;
+        let value = answer::string(answers.next().unwrap_or_default())?;
+        value.as_deref().map(generation_text).ok_or(Error::Shape("the generation did not stay"))
+    }
+
+    /// What the server's settings mean for revocations, in words for the log.
+    pub(in crate::store) async fn warnings(&self) -> Result<Vec<String>, Error> {
+        let names = super::warnings::SETTINGS;
+        let mut pipeline = Pipeline::with_capacity(names.len());
+        for name in names {
+            pipeline.cmd("CONFIG").arg("GET").arg(name);
+        }
+        Ok(super::warnings::judge(self.ask(&pipeline).await?))
+    }
+
+    fn entry_key(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.names.entry)
+    }
+
+    async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+        self.control.ask(pipeline, Instant::now() + self.timeout).await
+    }
+
+    async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
+        single(self.ask(pipeline).await?)
+    }
+}
+
+/// The answer to a single command.
+fn single(mut answers: Vec<Value>) -> Result<Value, Error> {
+    answer::checked(answers.pop().unwrap_or_default())
+}
+
+/// The record's JSON without the number that the script decides on.
+fn json_around_issued_before(record: &Record) -> Result<(String, &'static str), Error> {
+    let undated = Record { issued_before: None, ..record.clone() };
+    let json = serde_json::to_string(&undated).map_err(|_| Error::Shape("no JSON"))?;
+    let head = json.strip_suffix("null}").ok_or(Error::Shape("no JSON"))?;
+    Ok((head.to_owned(), "}"))
+}
+
+fn lenient(value: &[u8]) -> Record {
+    Record::parse(value).unwrap_or_else(|| Record {
+        reason: "(unreadable value)".to_owned(),
+        by: String::new(),
+        at: 0,
+        issued_before: None,
+    })
+}
+
+fn two_numbers(value: Value) -> Result<(i64, i64), Error> {
+    match answer::checked(value)? {
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::Int(first), Value::Int(second)] => Ok((*first, *second)),
+            _ => Err(Error::Shape("not two numbers")),
+        },
+        _ => Err(Error::Shape("not two numbers")),
+    }
+}
+
+/// Names with scores as text. A script's `WITHSCORES` is a flat list.
+fn scored_names(value: Value) -> Result<Vec<(String, String)>, Error> {
+    let Value::Array(items) = value else { return Err(Error::Shape("no array")) };
+    let mut texts = items
+        .into_iter()
+        .map(|item| answer::text(item).and_then(|bytes| String::from_utf8(bytes).ok()));
+    let mut names = Vec::new();
+    while let Some(name) = texts.next() {
+        match (name, texts.next().flatten()) {
+            (Some(name), Some(score)) => names.push((name, score)),
+            _ => return Err(Error::Shape("not names with scores")),
+        }
+    }
+    Ok(names)
+}

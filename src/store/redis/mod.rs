@@ -1,0 +1,87 @@
+//! Redis and what speaks like it (Valkey). One connection per worker for lookups, one per process
+//! for everything else; both are kept by their own supervisors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::batch::Batcher;
+use self::connect::Connector;
+use self::keys::Names;
+pub(in crate::store) use self::link::Arrivals;
+use self::link::Link;
+use super::{Error, Found, OpenError, Settings};
+use crate::token::Lookup;
+
+mod answer;
+mod batch;
+mod connect;
+mod entries;
+mod keys;
+mod link;
+mod lookup;
+mod warnings;
+
+/// The store's side that a process has once.
+pub(in crate::store) struct Redis {
+    connector: Arc<Connector>,
+    control: Link,
+    arrivals: Arc<Arrivals>,
+    names: Arc<Names>,
+    timeout: Duration,
+    replicated: Option<Replicated>,
+}
+
+/// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
+/// one writer at a time.
+struct Replicated {
+    link: tokio::sync::Mutex<Link>,
+    replicas: u32,
+}
+
+impl Redis {
+    /// Starts connecting; a server that is down is no error.
+    pub(in crate::store) fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let connector = Arc::new(Connector::new(settings)?);
+        let arrivals = Arc::new(Arrivals::default());
+        let link = |spokesman| {
+            let (connector, arrivals) = (Arc::clone(&connector), Arc::clone(&arrivals));
+            Link::start(connector, arrivals, settings.timeout, spokesman)
+        };
+        let control = link(true);
+        let replicated = (settings.wait_replicas > 0).then(|| Replicated {
+            link: tokio::sync::Mutex::new(link(false)),
+            replicas: settings.wait_replicas,
+        });
+        let names = Names::new(&settings.prefix);
+        Ok(Self { connector, control, arrivals, names, timeout: settings.timeout, replicated })
+    }
+
+    /// A worker's own connection, made on its runtime.
+    pub(in crate::store) fn worker(&self) -> RedisWorker {
+        let link = Link::start(
+            Arc::clone(&self.connector),
+            Arc::clone(&self.arrivals),
+            self.timeout,
+            false,
+        );
+        RedisWorker(Batcher::new(link, Arc::clone(&self.names), self.timeout))
+    }
+
+    pub(in crate::store) fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Why the process' own connection is down, if it is.
+    pub(in crate::store) fn trouble(&self) -> Option<Error> {
+        self.control.trouble()
+    }
+}
+
+/// A worker's side.
+pub(in crate::store) struct RedisWorker(Arc<Batcher>);
+
+impl RedisWorker {
+    pub(in crate::store) async fn look_up(&self, lookup: &Lookup) -> Result<Found, Error> {
+        self.0.look_up(lookup).await
+    }
+}

@@ -1,0 +1,152 @@
+//! A request body on its way from the client to the upstream: counted, timed, without trailers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::IdleTimer;
+use crate::body::{Body, StreamError};
+
+/// How far the upload has come; shared between the body and whoever waits for the response.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU8);
+
+/// What became of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Bytes are still to come.
+    Running,
+    /// The last byte was handed over.
+    Complete,
+    /// More bytes than the route allows (413).
+    TooLarge,
+    /// The client stopped sending (408).
+    Stalled,
+    /// The client broke off or sent a malformed body (400).
+    Broken,
+}
+
+impl Progress {
+    /// Of a body that is in hand already.
+    #[must_use]
+    pub fn complete() -> Arc<Self> {
+        let progress = Self::default();
+        progress.set(Outcome::Complete);
+        Arc::new(progress)
+    }
+
+    /// Where the upload stands.
+    pub fn outcome(&self) -> Outcome {
+        match self.0.load(Ordering::Acquire) {
+            0 => Outcome::Running,
+            1 => Outcome::Complete,
+            2 => Outcome::TooLarge,
+            3 => Outcome::Stalled,
+            _ => Outcome::Broken,
+        }
+    }
+
+    fn set(&self, outcome: Outcome) {
+        let code = match outcome {
+            Outcome::Running => 0,
+            Outcome::Complete => 1,
+            Outcome::TooLarge => 2,
+            Outcome::Stalled => 3,
+            Outcome::Broken => 4,
+        };
+        self.0.store(code, Ordering::Release);
+    }
+}
+
+/// The body as the upstream connection reads it. Reading it is what makes hyper answer
+/// `Expect: 100-continue`, so nothing is read before the request was admitted (R33).
+pub struct Upload {
+    body: Incoming,
+    left: Option<u64>,
+    idle: IdleTimer,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// Wraps the client's body. `limit` in bytes; `None` is unlimited.
+    #[must_use]
+    pub fn new(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
+        let progress = Arc::new(Progress::default());
+        let upload =
+            Self { body, left: limit, idle: IdleTimer::new(Some(idle)), progress: progress.clone() };
+        (Body::stream(upload), progress)
+    }
+
+    fn fail(&self, outcome: Outcome, why: &'static str) -> StreamError {
+        self.progress.set(outcome);
+        why.into()
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), StreamError> {
+        let Some(left) = self.left else { return Ok(()) };
+        match left.checked_sub(bytes as u64) {
+            Some(rest) => {
+                self.left = Some(rest);
+                Ok(())
+            }
+            None => Err(self.fail(Outcome::TooLarge, "request body over the limit")),
+        }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let this = self.get_mut();
+        loop {
+            return match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    this.idle.progressed();
+                    // Trailers would be fields that no guard has seen (R30).
+                    let Ok(data) = frame.into_data() else { continue };
+                    if let Err(error) = this.count(data.len()) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    if this.body.is_end_stream() {
+                        this.progress.set(Outcome::Complete);
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    let error = this.fail(Outcome::Broken, "the client broke off its body");
+                    Poll::Ready(Some(Err(error)))
+                }
+                Poll::Ready(None) => {
+                    this.progress.set(Outcome::Complete);
+                    Poll::Ready(None)
+                }
+                Poll::Pending => match this.idle.poll_expired(cx) {
+                    Poll::Ready(()) => {
+                        let error = this.fail(Outcome::Stalled, "the client stopped sending");
+                        Poll::Ready(Some(Err(error)))
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
+            };
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
