@@ -26,9 +26,8 @@ pub(super) fn check<B>(admin: &Admin, request: &Request<B>) -> Result<(), Refusa
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
         .map(|(_, secret)| secret.trim());
-    let known = secret.is_some_and(|secret| {
-        secret.as_bytes().ct_eq(admin.secret.expose().as_bytes()).into()
-    });
+    let known = secret
+        .is_some_and(|secret| secret.as_bytes().ct_eq(admin.secret.expose().as_bytes()).into());
     if !known {
         return Err(Refusal {
             status: StatusCode::UNAUTHORIZED,

@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value};
 
-use super::settings::IssuerSettings;
 use super::VerifyError;
+use super::settings::IssuerSettings;
 use crate::time::UnixTime;
 use crate::token::ClaimPath;
 

@@ -82,8 +82,7 @@ impl LedgerFile {
 fn write_atomically(path: &Path, ledger: &Ledger) -> std::io::Result<()> {
     let temporary = path.with_extension("json.new");
     let mut options = std::fs::OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec(ledger)?)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
@@ -139,9 +138,8 @@ impl Remembered {
     /// What stands against a token in here.
     pub(super) fn look_up(&self, lookup: &Lookup, now: UnixTime) -> Found {
         let mut found = self.0.look_up(lookup, now);
-        let extra = lookup.extra.iter().enumerate().filter(|(_, key)| {
-            self.0.holds(&extra_name(key), now)
-        });
+        let extra =
+            lookup.extra.iter().enumerate().filter(|(_, key)| self.0.holds(&extra_name(key), now));
         let extra: Vec<Hit> =
             extra.map(|(i, _)| Hit { place: Place::Extra(i), value: None }).collect();
         if !extra.is_empty() {

@@ -14,10 +14,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use self::memory::{Generation, LedgerFile, Remembered};
 pub use self::revocation::{End, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
 pub use self::verdict::{Cause, Unavailable, Verdict};
-use self::memory::{Generation, LedgerFile, Remembered};
 use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
@@ -269,9 +269,7 @@ impl WorkerBlocklist {
         if same && before.is_firm() && before == shared.footing() {
             return Ok(shared.aged(lookup));
         }
-        if let Some((cause, _)) =
-            verdict::refusing(lookup, &remembered.look_up(lookup, now).hits)
-        {
+        if let Some((cause, _)) = verdict::refusing(lookup, &remembered.look_up(lookup, now).hits) {
             return Ok(Verdict::Revoked(cause));
         }
         if same {
@@ -342,4 +340,3 @@ impl Shared {
         self.era.fetch_add(1, Ordering::AcqRel);
     }
 }
-

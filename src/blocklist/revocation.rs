@@ -105,8 +105,8 @@ impl Revocation {
     /// Whether it makes sense, whatever the store says.
     pub(super) fn validate(&self) -> Result<(), RevokeError> {
         let Selector { kind, issuer, value } = &self.selector;
-        let is_digest = value.len() == 64
-            && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_digest =
+            value.len() == 64 && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let fault = if issuer.len() > VALUE_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
             Some("a value over 1 KiB")
         } else if *kind == Kind::Token && !is_digest {

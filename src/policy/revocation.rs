@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::auth::{IssuerFilter, IssuerSettings, Issuers, VerifyError, ISSUER_OFF};
+use crate::auth::{ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, VerifyError};
 use crate::time::UnixTime;
 use crate::token::{Kind, Selector, token_digest};
 

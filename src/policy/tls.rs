@@ -96,15 +96,14 @@ impl Server {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| vec![Error::Settings(error)])?;
-        let builder = match &settings.client_auth {
-            ClientAuth::Off => builder.with_no_client_auth(),
-            ClientAuth::Optional(ca) => {
-                builder.with_client_cert_verifier(client_verifier(ca, true).map_err(|e| vec![e])?)
-            }
-            ClientAuth::Required(ca) => {
-                builder.with_client_cert_verifier(client_verifier(ca, false).map_err(|e| vec![e])?)
-            }
-        };
+        let builder =
+            match &settings.client_auth {
+                ClientAuth::Off => builder.with_no_client_auth(),
+                ClientAuth::Optional(ca) => builder
+                    .with_client_cert_verifier(client_verifier(ca, true).map_err(|e| vec![e])?),
+                ClientAuth::Required(ca) => builder
+                    .with_client_cert_verifier(client_verifier(ca, false).map_err(|e| vec![e])?),
+            };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer =
@@ -188,12 +187,11 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
         Some(path) => roots_from(path)?,
         None => system_roots()?,
     };
-    let config =
-        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(Error::Settings)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Settings)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
@@ -205,9 +203,7 @@ fn client_verifier(
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder
-        .build()
-        .map_err(|error| Error::File { path: ca.into(), reason: error.to_string() })
+    builder.build().map_err(|error| Error::File { path: ca.into(), reason: error.to_string() })
 }
 
 fn roots_from(path: &Path) -> Result<RootCertStore, Error> {

@@ -44,9 +44,8 @@ pub async fn authenticate(
         return Ok(None);
     };
     let bytes_max = trip.policy.limits.authorization_bytes;
-    let presented =
-        extract::token(&parts.headers, parts.uri.query(), &demand.source, bytes_max)
-            .map_err(|error| Rejection::InvalidRequest(error.reason()))?;
+    let presented = extract::token(&parts.headers, parts.uri.query(), &demand.source, bytes_max)
+        .map_err(|error| Rejection::InvalidRequest(error.reason()))?;
     let Some(presented) = presented else {
         return match route.access {
             Access::Required(_) => Err(Rejection::NoToken),

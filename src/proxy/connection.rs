@@ -104,8 +104,7 @@ impl Activity {
 
     /// Bytes arrived from the client.
     pub fn received(&self) {
-        if self.running.load(Ordering::Acquire) == 0
-            && self.head_since.load(Ordering::Acquire) == 0
+        if self.running.load(Ordering::Acquire) == 0 && self.head_since.load(Ordering::Acquire) == 0
         {
             self.head_since.store(self.tick(), Ordering::Release);
         }

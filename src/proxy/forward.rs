@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
-};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt as _;
@@ -55,9 +53,10 @@ impl Inbound {
     ///
     /// 413 when Content-Length says that it is too large; 417 for an unknown expectation.
     pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
-        if headers.get(EXPECT).is_some_and(|value| {
-            !value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-        }) {
+        if headers
+            .get(EXPECT)
+            .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
             return Err(Rejection::Expectation);
         }
         if body.is_end_stream() {

@@ -147,6 +147,10 @@ impl Tally {
         let asked = || self.asked.iter();
         let policy = policy_field(asked().map(|(name, quota, _)| (name.as_str(), *quota)));
         let left = rate_limit_field(asked().map(|(name, _, decision)| (name.as_str(), *decision)));
-        policy.map(|value| (POLICY, value)).into_iter().chain(left.map(|value| (LEFT, value))).collect()
+        policy
+            .map(|value| (POLICY, value))
+            .into_iter()
+            .chain(left.map(|value| (LEFT, value)))
+            .collect()
     }
 }

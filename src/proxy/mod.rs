@@ -46,9 +46,9 @@ use crate::auth::extract::Origin;
 use crate::blocklist::WorkerBlocklist;
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
+use crate::policy::Route;
 use crate::policy::Snapshot;
 use crate::policy::router::Found;
-use crate::policy::Route;
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.

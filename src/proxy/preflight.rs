@@ -1,11 +1,11 @@
 //! CORS preflight requests: the browser's question before the real request (Fetch standard
 //! §4.8). They never carry a token; a route says whether they go on without one (R23).
 
+use http::Method;
 use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH, COOKIE, ORIGIN, TRANSFER_ENCODING,
 };
 use http::request::Parts;
-use http::Method;
 use http_body::Body as _;
 use hyper::body::Incoming;
 

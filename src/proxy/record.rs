@@ -96,10 +96,7 @@ impl Record {
             status: self.status.as_u16(),
             route: self.route.as_ref().map(|route| &*route.name),
             duration_ms: ms(self.began, Instant::now()),
-            upstream: self
-                .forwarded
-                .and(self.route.as_ref())
-                .map(|route| &*route.upstream.name),
+            upstream: self.forwarded.and(self.route.as_ref()).map(|route| &*route.upstream.name),
             upstream_ms,
             decision,
             reason,

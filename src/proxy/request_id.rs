@@ -37,9 +37,12 @@ mod tests {
             headers
         };
         assert_eq!(of(&with(&["edge-1.a_b"]), true), "edge-1.a_b");
-        for (ids, trusted) in
-            [(&["edge"][..], false), (&["a", "b"][..], true), (&["a b"][..], true), (&[""][..], true)]
-        {
+        for (ids, trusted) in [
+            (&["edge"][..], false),
+            (&["a", "b"][..], true),
+            (&["a b"][..], true),
+            (&[""][..], true),
+        ] {
             let id = of(&with(ids), trusted);
             assert_eq!(id.len(), 32, "{ids:?}");
         }

@@ -42,8 +42,11 @@ impl Listeners {
     pub fn bind(config: &Config, source: &Source, workers: usize) -> Result<Self, String> {
         let listen = &config.listen;
         let mut public = Vec::new();
-        let sites =
-            [(Site::Https, &listen.https), (Site::Redirect, &listen.http), (Site::Plain, &listen.plain)];
+        let sites = [
+            (Site::Https, &listen.https),
+            (Site::Redirect, &listen.http),
+            (Site::Plain, &listen.plain),
+        ];
         for (site, addresses) in sites {
             for address in addresses.spanned() {
                 let sockets = match address.get_ref() {

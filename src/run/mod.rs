@@ -151,7 +151,9 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     // The last lines are written once nothing holds the log any more; a connection to the admin
     // listener may still, for a moment.
     drop((admin, parts));
-    drop(tokio::time::timeout(DRAIN_POLL * 10, tokio::task::spawn_blocking(|| writer.join())).await);
+    drop(
+        tokio::time::timeout(DRAIN_POLL * 10, tokio::task::spawn_blocking(|| writer.join())).await,
+    );
     Ok(())
 }
 

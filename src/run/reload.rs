@@ -32,7 +32,9 @@ impl Reloader {
         match &result {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(problems) => {
-                tracing::error!("the configuration was not reloaded; the old one stays in force:\n{problems}");
+                tracing::error!(
+                    "the configuration was not reloaded; the old one stays in force:\n{problems}"
+                );
             }
         }
         result
@@ -46,7 +48,9 @@ impl Reloader {
                 tracing::info!("certificates and keys read again");
             }
             Err(problems) => {
-                tracing::error!("a changed file is not usable; the old ones stay in force:\n{problems}");
+                tracing::error!(
+                    "a changed file is not usable; the old ones stay in force:\n{problems}"
+                );
             }
         }
     }
@@ -59,10 +63,8 @@ impl Reloader {
     fn read(&self) -> Result<Loaded, String> {
         match &self.file {
             None => Ok(Loaded { config: self.config.clone(), source: self.source.clone() }),
-            Some(path) => {
-                config::load(path, &self.sets, &environment, config::Options::ONLINE)
-                    .map_err(|failure| failure.to_string())
-            }
+            Some(path) => config::load(path, &self.sets, &environment, config::Options::ONLINE)
+                .map_err(|failure| failure.to_string()),
         }
     }
 

@@ -133,8 +133,7 @@ pub(super) fn announce(
     let document = addresses.to_string();
     state.write_addresses(document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
     if let Some(path) = ready_file {
-        state::write(path, document.as_bytes())
-            .map_err(|error| Error::Start(error.to_string()))?;
+        state::write(path, document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
     }
     tracing::info!(%addresses, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())

@@ -144,13 +144,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
     let mut options = OpenOptions::new();
-    let mut file = options
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(at)?;
+    let mut file =
+        options.create(true).truncate(true).write(true).mode(0o600).open(&draft).map_err(at)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at)?;
     std::fs::rename(&draft, path).map_err(at)
 }

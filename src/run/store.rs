@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{
-    Config, Environment, OnLoss, Problem, Problems, Source, Spanned, StoreUrl,
-};
+use crate::config::{Config, Environment, OnLoss, Problem, Problems, Source, Spanned, StoreUrl};
 use crate::secret::Secret;
 use crate::store::{Address, Settings};
 use crate::{blocklist, config};

@@ -20,7 +20,9 @@ impl WatchedFiles {
     pub(super) fn of(config: &Config, source: &Source) -> Self {
         let mut paths: Vec<&Path> = Vec::new();
         for pair in &config.tls.certificates {
-            paths.extend([pair.get_ref().cert.get_ref(), pair.get_ref().key.get_ref()].map(|p| p.as_path()));
+            paths.extend(
+                [pair.get_ref().cert.get_ref(), pair.get_ref().key.get_ref()].map(|p| p.as_path()),
+            );
         }
         if let ClientAuth::On { ca, .. } = config.tls.client_auth.get_ref() {
             paths.push(ca.get_ref());

@@ -24,8 +24,8 @@ use self::proxy_protocol::{Announced, Mode, Replay};
 use self::serve::{Protocol, Terms, serve};
 use self::watch::Patience;
 use crate::policy::Snapshot;
-use crate::proxy::clients::{ConnectionPermit, Limits};
 use crate::proxy::client::Peer;
+use crate::proxy::clients::{ConnectionPermit, Limits};
 use crate::proxy::connection::{Activity, Connection, TlsSession};
 use crate::proxy::{Outgoing, Worker, handle};
 
@@ -159,8 +159,7 @@ async fn announced(
 fn admit(reception: &Reception, address: IpAddr) -> Option<ConnectionPermit> {
     let gateway = &reception.worker.gateway;
     let limits = gateway.policy.load().limits;
-    let limits =
-        Limits { total: limits.connections, per_client: limits.connections_per_client };
+    let limits = Limits { total: limits.connections, per_client: limits.connections_per_client };
     gateway.clients.connect(crate::limit::client_network(address), limits)
 }
 

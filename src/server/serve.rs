@@ -88,7 +88,9 @@ where
 async fn request_timeout<S: AsyncWrite + Unpin>(mut stream: S) {
     let farewell = async {
         stream
-            .write_all(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .write_all(
+                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            )
             .await?;
         stream.shutdown().await
     };

@@ -83,13 +83,9 @@ fn next_deadline(activity: &Activity, patience: Patience) -> Deadline {
     let stalled = activity.stalled_since().map(|since| since + patience.body_idle);
     let waiting = match (activity.head_since(), activity.idle_since()) {
         (Some(since), _) => Deadline { at: since + patience.header, then: Ended::HeadTimeout },
-        (None, Some(since)) => {
-            Deadline { at: since + patience.keep_alive, then: Ended::Expired }
-        }
+        (None, Some(since)) => Deadline { at: since + patience.keep_alive, then: Ended::Expired },
         // Requests are running: look again later.
-        (None, None) => {
-            Deadline { at: Instant::now() + patience.keep_alive, then: Ended::Expired }
-        }
+        (None, None) => Deadline { at: Instant::now() + patience.keep_alive, then: Ended::Expired },
     };
     match stalled {
         Some(at) if at < waiting.at => Deadline { at, then: Ended::Expired },

@@ -164,10 +164,7 @@ fn body_idle(response: &Response<Incoming>, timeouts: &Timeouts) -> Option<std::
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
-    )
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 fn twin(request: &Request<Body>) -> Request<Body> {

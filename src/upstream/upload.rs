@@ -78,8 +78,12 @@ impl Upload {
     #[must_use]
     pub fn new(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
-        let upload =
-            Self { body, left: limit, idle: IdleTimer::new(Some(idle)), progress: progress.clone() };
+        let upload = Self {
+            body,
+            left: limit,
+            idle: IdleTimer::new(Some(idle)),
+            progress: progress.clone(),
+        };
         (Body::stream(upload), progress)
     }
 

@@ -33,9 +33,8 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
     IssuerSettings {
         name: raw.name.get_ref().clone(),
         issuer: raw.issuer.get_ref().on().map(|text| text.0.clone()),
-        audiences: (!raw.audiences.is_off()).then(|| {
-            raw.audiences.spanned().iter().map(|text| text.get_ref().0.clone()).collect()
-        }),
+        audiences: (!raw.audiences.is_off())
+            .then(|| raw.audiences.spanned().iter().map(|text| text.get_ref().0.clone()).collect()),
         algorithms,
         leeway: raw.leeway.get_ref().get(),
         max_lifetime: off(&raw.max_lifetime),
@@ -135,11 +134,7 @@ fn set(
     }
 }
 
-fn read(
-    file: &Spanned<PathBuf>,
-    context: Context<'_>,
-    problems: &mut Problems,
-) -> Option<Vec<u8>> {
+fn read(file: &Spanned<PathBuf>, context: Context<'_>, problems: &mut Problems) -> Option<Vec<u8>> {
     let path = context.source.resolve(file.get_ref());
     std::fs::read(&path)
         .map_err(|error| {

@@ -131,7 +131,8 @@ fn route(
 }
 
 fn access(raw: &config::Route, problems: &mut Problems) -> Access {
-    let name = |text: &Spanned<String>| Some(text.get_ref().clone()).filter(|name| !name.is_empty());
+    let name =
+        |text: &Spanned<String>| Some(text.get_ref().clone()).filter(|name| !name.is_empty());
     let demand = Demand {
         source: TokenSource { cookie: name(&raw.token.cookie), query: name(&raw.token.query) },
         issuers: if raw.issuers.is_empty() {

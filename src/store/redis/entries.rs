@@ -103,11 +103,7 @@ impl Redis {
         Ok(Entry { suffix: suffix.to_owned(), record, expires })
     }
 
-    async fn put_and_wait(
-        &self,
-        replicated: &Replicated,
-        put: &Pipeline,
-    ) -> Result<Value, Error> {
+    async fn put_and_wait(&self, replicated: &Replicated, put: &Pipeline) -> Result<Value, Error> {
         let link = replicated.link.lock().await;
         let written = single(link.ask(put, Instant::now() + self.timeout).await?)?;
         let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);

@@ -30,8 +30,21 @@ async fn by_tcp_by_unix_socket_and_by_database_number() {
 #[tokio::test]
 async fn as_an_acl_user() {
     let server = RedisServer::start_with(&[
-        "--save", "", "--user", "gate", "on", ">hunter2", "~postern:*", "+exists", "+mget",
-        "--user", "default", "on", ">owner", "~*", "+@all",
+        "--save",
+        "",
+        "--user",
+        "gate",
+        "on",
+        ">hunter2",
+        "~postern:*",
+        "+exists",
+        "+mget",
+        "--user",
+        "default",
+        "on",
+        ">owner",
+        "~*",
+        "+@all",
     ]);
     let with = |name: Option<&str>, password: Option<&str>| Settings {
         username: name.map(Into::into),
@@ -82,10 +95,25 @@ async fn by_tls_with_and_without_a_client_certificate() {
     }
     let port = server::free_port();
     let text = port.to_string();
-    let _server = RedisServer::start_in(dir, &[
-        "--save", "", "--port", "0", "--tls-port", &text, "--tls-ca-cert-file", "{dir}/ca",
-        "--tls-cert-file", "{dir}/cert", "--tls-key-file", "{dir}/key", "--tls-auth-clients", "yes",
-    ]);
+    let _server = RedisServer::start_in(
+        dir,
+        &[
+            "--save",
+            "",
+            "--port",
+            "0",
+            "--tls-port",
+            &text,
+            "--tls-ca-cert-file",
+            "{dir}/ca",
+            "--tls-cert-file",
+            "{dir}/cert",
+            "--tls-key-file",
+            "{dir}/key",
+            "--tls-auth-clients",
+            "yes",
+        ],
+    );
     let at = |host: &str| Settings {
         ca: Some(pki.ca.clone().into_bytes()),
         client_cert: Some(pki.client.0.clone().into_bytes()),
@@ -96,7 +124,11 @@ async fn by_tls_with_and_without_a_client_certificate() {
     assert_eq!(try_out(&at("localhost")).await, Ok(Hits::None));
     // Another name than the certificate's, no client certificate, another authority, no TLS.
     assert!(try_out(&at("127.0.0.1")).await.is_err());
-    assert!(try_out(&Settings { client_cert: None, client_key: None, ..at("localhost") }).await.is_err());
+    assert!(
+        try_out(&Settings { client_cert: None, client_key: None, ..at("localhost") })
+            .await
+            .is_err()
+    );
     let stranger = self::pki().ca.into_bytes();
     assert!(try_out(&Settings { ca: Some(stranger), ..at("localhost") }).await.is_err());
     assert!(try_out(&tcp(port)).await.is_err());

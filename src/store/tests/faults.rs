@@ -23,12 +23,27 @@ async fn ask(worker: &WorkerStore) -> Result<Hits, Error> {
 async fn no_answer_but_the_right_one_counts() {
     let says = |text: &str| Manner::Says(text.as_bytes().to_vec());
     let mut manners = vec![Manner::Closes, Manner::Hangs];
-    manners.push(Manner::Dribbles(b":0\r\n:0\r\n*2\r\n_\r\n_\r\n".to_vec(), Duration::from_millis(50)));
+    manners.push(Manner::Dribbles(
+        b":0\r\n:0\r\n*2\r\n_\r\n_\r\n".to_vec(),
+        Duration::from_millis(50),
+    ));
     for error in [
-        "LOADING Redis is loading the dataset in memory", "OOM command not allowed", "NOAUTH no",
-        "MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381", "MASTERDOWN Link is down",
-        "BUSY Redis is busy", "WRONGTYPE Operation", "READONLY You can't", "NOPERM no", "ERR x",
-        "CLUSTERDOWN x", "TRYAGAIN x", "MISCONF x", "UNKNOWNWORD", "",
+        "LOADING Redis is loading the dataset in memory",
+        "OOM command not allowed",
+        "NOAUTH no",
+        "MOVED 3999 127.0.0.1:6381",
+        "ASK 3999 127.0.0.1:6381",
+        "MASTERDOWN Link is down",
+        "BUSY Redis is busy",
+        "WRONGTYPE Operation",
+        "READONLY You can't",
+        "NOPERM no",
+        "ERR x",
+        "CLUSTERDOWN x",
+        "TRYAGAIN x",
+        "MISCONF x",
+        "UNKNOWNWORD",
+        "",
     ] {
         manners.push(says(&format!("-{error}\r\n-{error}\r\n-{error}\r\n")));
         manners.push(says(&format!(":0\r\n:0\r\n-{error}\r\n")));
@@ -36,16 +51,30 @@ async fn no_answer_but_the_right_one_counts() {
         manners.push(says(&format!(":0\r\n:0\r\n*2\r\n-{error}\r\n_\r\n")));
     }
     for garbage in [
-        "HTTP/1.1 400 Bad Request\r\n\r\n", "\r\n\r\n\r\n", "\0\0\0\0\0\0\0\0", ":0\r\n:0\r\n",
-        ":x\r\n:0\r\n*2\r\n_\r\n_\r\n", ":-1\r\n:0\r\n*2\r\n_\r\n_\r\n",
-        ":0\r\n:-1\r\n*2\r\n_\r\n_\r\n", "_\r\n:0\r\n*2\r\n_\r\n_\r\n",
-        "$1\r\n0\r\n:0\r\n*2\r\n_\r\n_\r\n", "+OK\r\n+OK\r\n+OK\r\n",
-        ":0\r\n:0\r\n*1\r\n_\r\n", ":0\r\n:0\r\n*3\r\n_\r\n_\r\n_\r\n", ":0\r\n:0\r\n*0\r\n",
-        ":0\r\n:0\r\n_\r\n", ":0\r\n:0\r\n*2\r\n:0\r\n_\r\n", ":0\r\n:0\r\n*2\r\n*0\r\n_\r\n",
-        ":0\r\n:0\r\n:0\r\n", "*0\r\n:0\r\n*2\r\n_\r\n_\r\n", "#f\r\n:0\r\n*2\r\n_\r\n_\r\n",
-        ":0\r\n:0\r\n*99999999\r\n_\r\n", ":0\r\n:0\r\n$99999999\r\n",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\r\n\r\n\r\n",
+        "\0\0\0\0\0\0\0\0",
+        ":0\r\n:0\r\n",
+        ":x\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        ":-1\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        ":0\r\n:-1\r\n*2\r\n_\r\n_\r\n",
+        "_\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        "$1\r\n0\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        "+OK\r\n+OK\r\n+OK\r\n",
+        ":0\r\n:0\r\n*1\r\n_\r\n",
+        ":0\r\n:0\r\n*3\r\n_\r\n_\r\n_\r\n",
+        ":0\r\n:0\r\n*0\r\n",
+        ":0\r\n:0\r\n_\r\n",
+        ":0\r\n:0\r\n*2\r\n:0\r\n_\r\n",
+        ":0\r\n:0\r\n*2\r\n*0\r\n_\r\n",
+        ":0\r\n:0\r\n:0\r\n",
+        "*0\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        "#f\r\n:0\r\n*2\r\n_\r\n_\r\n",
+        ":0\r\n:0\r\n*99999999\r\n_\r\n",
+        ":0\r\n:0\r\n$99999999\r\n",
         // Claims that something stands against the token, and then cannot say what.
-        ":1\r\n:0\r\n*2\r\n_\r\n_\r\n:1\r\n", ":0\r\n:1\r\n*2\r\n_\r\n_\r\n",
+        ":1\r\n:0\r\n*2\r\n_\r\n_\r\n:1\r\n",
+        ":0\r\n:1\r\n*2\r\n_\r\n_\r\n",
     ] {
         manners.push(says(garbage));
     }
@@ -140,9 +169,7 @@ async fn one_attempt_at_a_time() {
     let attempts = tokio::spawn(async move {
         let mut sockets = Vec::new();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-        while let Ok(Ok((socket, _))) =
-            tokio::time::timeout_at(deadline, listener.accept()).await
-        {
+        while let Ok(Ok((socket, _))) = tokio::time::timeout_at(deadline, listener.accept()).await {
             sockets.push(socket); // Accepted, never answered.
         }
         sockets.len()

@@ -77,9 +77,10 @@ async fn a_crowd_is_told_apart() {
             let worker = Arc::clone(&worker);
             // Every token twice: shared keys must be attributed to both.
             let jti = (i / 2).to_string();
-            tasks.push((jti.clone(), tokio::spawn(async move {
-                worker.look_up(&lookup(&jti), NOW).await.unwrap()
-            })));
+            tasks.push((
+                jti.clone(),
+                tokio::spawn(async move { worker.look_up(&lookup(&jti), NOW).await.unwrap() }),
+            ));
         }
         for (jti, task) in tasks {
             let found = task.await.unwrap();
@@ -152,11 +153,10 @@ async fn putting_never_shortens_and_never_narrows() {
         assert_eq!(put(60, None).await.expires, None);
         assert_eq!(put(60, Some(60)).await.expires, None);
         let kept = store.get("sub:i:a", NOW).await.unwrap().unwrap();
-        assert_eq!(kept, crate::store::Entry {
-            suffix: "sub:i:a".into(),
-            record: dated(60),
-            expires: None
-        });
+        assert_eq!(
+            kept,
+            crate::store::Entry { suffix: "sub:i:a".into(), record: dated(60), expires: None }
+        );
         assert_eq!(store.list(10, None, NOW).await.unwrap().entries, [kept]);
         assert!(store.delete("sub:i:a").await.unwrap());
         assert!(!store.delete("sub:i:a").await.unwrap());

@@ -177,7 +177,7 @@ impl Gateway {
         let mut found = Vec::new();
         soon("the access log has the request", || {
             found = self.access_log();
-            found.retain(|line| line["request_id"] == request_id);
+            found.retain(|line| line["event"] == "access" && line["request_id"] == request_id);
             !found.is_empty()
         });
         assert_eq!(found.len(), 1, "one line per request");
