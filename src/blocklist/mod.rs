@@ -269,14 +269,13 @@ impl WorkerBlocklist {
         if same && before.is_firm() && before == shared.footing() {
             return Ok(shared.aged(lookup));
         }
+        if !same {
+            shared.surprise.notify_one();
+        }
         if let Some((cause, _)) = verdict::refusing(lookup, &remembered.look_up(lookup, now).hits) {
             return Ok(Verdict::Revoked(cause));
         }
-        if same {
-            return Ok(shared.aged(lookup));
-        }
-        shared.surprise.notify_one();
-        Ok(shared.aged_at(lookup, now.seconds()))
+        Ok(if same { shared.aged(lookup) } else { shared.aged_at(lookup, now.seconds()) })
     }
 }
 

@@ -178,3 +178,54 @@ pub(super) fn wrap_cursor(cursor: &str) -> String {
 pub(super) fn unwrap_cursor(after: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(after).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::Record;
+
+    fn entry(suffix: String) -> Entry {
+        let (reason, by) = (String::new(), String::new());
+        Entry { suffix, record: Record { reason, by, at: 0, issued_before: None }, expires: None }
+    }
+
+    proptest! {
+        /// R46: whatever a claim holds, it is shown as it was, under an id that leads back to it.
+        #[test]
+        fn an_item_shows_what_was_revoked(
+            issuer in ".{1,40}",
+            value in ".{1,40}",
+            kind in "client|issuer|jti|kid|sid|sub|token",
+        ) {
+            let kind: Kind = kind.parse().unwrap();
+            let value = match kind {
+                Kind::Issuer => String::new(),
+                Kind::Token => crate::token::sha256_hex(value.as_bytes()),
+                _ => value,
+            };
+            let selector = Selector { kind, issuer: issuer.clone(), value: value.clone() };
+            let entry = entry(selector.suffix());
+            let item = Item::of(&entry).unwrap();
+            prop_assert_eq!(Selector::suffix_of_id(&item.id), Some(entry.suffix));
+            prop_assert_eq!(item.kind, kind.as_str());
+            if !item.value.starts_with("sha256.") {
+                prop_assert_eq!(item.value, value);
+            }
+            if kind != Kind::Token && !item.issuer.starts_with("sha256.") {
+                prop_assert_eq!(item.issuer, issuer);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_names_in_the_index_are_not_shown() {
+        for suffix in ["", "jti", "jti:i", "what:i:1", "generation"] {
+            let record =
+                Record { reason: String::new(), by: String::new(), at: 0, issued_before: None };
+            let entry = Entry { suffix: suffix.to_owned(), record, expires: None };
+            assert_eq!(Item::of(&entry), None, "{suffix}");
+        }
+    }
+}

@@ -68,16 +68,16 @@ fn cause(lookup: &Lookup, hit: &Hit) -> Option<Cause> {
     match hit.place {
         Place::Extra(_) => Some(Cause::Extra),
         Place::Unknown => Some(Cause::Unreadable),
-        Place::Undated(i) => Some(kind_cause(lookup.undated.get(i))),
+        Place::Undated(i) => Some(kind_cause(lookup.undated.get(i).map_or("", |s| s))),
         Place::Dated(i) => {
-            let cause = kind_cause(lookup.dated.get(i));
+            let cause = kind_cause(lookup.dated.get(i).map_or("", |s| s));
             is_refused_by_date(lookup.issued_at, hit.value.as_deref()).then_some(cause)
         }
     }
 }
 
-fn kind_cause(suffix: Option<&Box<str>>) -> Cause {
-    let kind = suffix.and_then(|s| Kind::from_str(s.split_once(':')?.0).ok());
+fn kind_cause(suffix: &str) -> Cause {
+    let kind = suffix.split_once(':').and_then(|(kind, _)| Kind::from_str(kind).ok());
     kind.map_or(Cause::Unreadable, Cause::Entry)
 }
 

@@ -18,6 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// Between two attempts to put things right.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Sweeps in one go, so that a loss is not noticed late because of them.
+const SWEEPS: usize = 100;
 /// Names asked for at once while housekeeping.
 const NAMES_AT_ONCE: usize = 500;
 
@@ -52,7 +54,7 @@ impl Shared {
     /// Finds out where we stand and puts it right; whether that went well.
     pub(super) async fn settle(&self, now: UnixTime) -> bool {
         let result = self.try_settle(now).await;
-        self.condition().note(result.as_ref().map(|()| ()), now);
+        self.condition().note(result.as_ref().copied(), now);
         if let Err(error) = &result {
             tracing::debug!(reason = error.reason(), detail = %error, "the store was not reached");
         }
@@ -173,8 +175,12 @@ impl Shared {
         generation.is_ok_and(|id| id.as_deref() == known.as_ref().map(|known| known.as_str()))
     }
 
-    async fn keep_house(&self, now: UnixTime) -> Result<(), Error> {
-        while self.store.sweep(now).await? > 0 {}
+    pub(super) async fn keep_house(&self, now: UnixTime) -> Result<(), Error> {
+        for _ in 0..SWEEPS {
+            if self.store.sweep(now).await? == 0 {
+                break;
+            }
+        }
         let Some(remembered) = &self.remembered else { return Ok(()) };
         remembered.sweep(now).await?;
         let names: Vec<String> = remembered.ours(now).into_iter().map(|e| e.suffix).collect();

@@ -169,8 +169,8 @@ fn lists_for_tables(root: &DeTable<'_>) -> Vec<tree::Path> {
     lists
 }
 
-/// Adds the error to the problems and returns the way to the node that it is about. `None` when that
-/// cannot be told, and so the rest cannot be tried.
+/// Adds the error to the problems and returns the way to the node that it is about. `None` when
+/// that cannot be told, and so the rest cannot be tried.
 fn record(
     error: &toml::de::Error,
     root: &DeTable<'_>,

@@ -96,7 +96,7 @@ impl Source {
     }
 
     /// Where `span` is, for the beginning of a message: `postern.toml:7:3` or `--set log.level`.
-    pub(super) fn place(&self, span: Option<&Range<usize>>) -> String {
+    pub fn place(&self, span: Option<&Range<usize>>) -> String {
         let Some(span) = span else { return self.name.clone() };
         if let Some(set) = self.override_at(span.start) {
             return set.label.clone();

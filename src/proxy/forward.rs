@@ -109,7 +109,7 @@ impl Inbound {
             Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
             Self::Empty => (Body::Empty, None),
             Self::Streaming(body, max) => {
-                let (body, progress) = Upload::new(body, max, idle);
+                let (body, progress) = Upload::wrap(body, max, idle);
                 (body, Some(progress))
             }
         }

@@ -80,7 +80,7 @@ impl Embedded {
             }
         }
         let hits = if hits.is_empty() { Hits::None } else { Hits::Some(hits) };
-        Found { generation: Some(Arc::clone(&self.0.generation)), hits }
+        Found { generation: None, hits }
     }
 
     /// Whether an entry of this name holds, without its value.

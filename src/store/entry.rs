@@ -74,7 +74,8 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The id of the store's contents, read after everything else in the same round trip;
-    /// `None` when the store has none (flushed, or never used).
+    /// `None` when the store has none (flushed, or never used), and from the embedded store, whose
+    /// contents cannot change behind our back.
     pub generation: Option<std::sync::Arc<str>>,
     /// What stands against the token.
     pub hits: Hits,

@@ -76,7 +76,7 @@ pub struct Upload {
 impl Upload {
     /// Wraps the client's body. `limit` in bytes; `None` is unlimited.
     #[must_use]
-    pub fn new(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
+    pub fn wrap(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
         let progress = Arc::new(Progress::default());
         let upload = Self {
             body,

@@ -71,7 +71,11 @@ impl Batcher {
 
     async fn run(self: Arc<Self>, ending: Ending, deadline: Instant) {
         let keys = self.close(&ending.0);
-        let outcome = lookup::ask(&self.link, &self.names, &keys, deadline).await;
+        let mut outcome = lookup::ask(&self.link, &self.names, &keys, deadline).await;
+        if outcome.as_ref().is_err_and(|error| *error == Error::Lost) {
+            // The server closed the connection (idle, restarted); asking again changes nothing.
+            outcome = lookup::ask(&self.link, &self.names, &keys, deadline).await;
+        }
         ending.0.finish(outcome.map(Arc::new));
     }
 

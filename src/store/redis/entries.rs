@@ -171,9 +171,8 @@ impl Redis {
         pipeline.cmd("TTL").arg(&key);
         let mut answers = self.ask(&pipeline).await?.into_iter();
         let value = answer::string(answers.next().unwrap_or_default())?;
-        let ttl = match answers.next().map(answer::checked).transpose()? {
-            Some(Value::Int(seconds)) => seconds,
-            _ => return Err(Error::Shape("no number where one belongs")),
+        let Some(Value::Int(ttl)) = answers.next().map(answer::checked).transpose()? else {
+            return Err(Error::Shape("no number where one belongs"));
         };
         // A life of -2 has ended between the two answers.
         let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };

@@ -166,3 +166,60 @@ impl Hasher for AsIs {
         self.0 = hash;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::UnixTime;
+
+    fn lookup(undated: Vec<String>, dated: Vec<String>, extra: Vec<String>) -> Lookup {
+        let boxed = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
+        Lookup {
+            undated: boxed(undated),
+            dated: boxed(dated),
+            extra: boxed(extra),
+            issued_at: None,
+            until: UnixTime(0),
+        }
+    }
+
+    /// Keys of any shape, few enough that many are shared; some of them look like ours.
+    fn keys() -> impl Strategy<Value = Vec<String>> {
+        let key = prop_oneof!["[ab:]{0,3}", ".{0,8}", Just("p:blocklist:a".to_owned())];
+        prop::collection::vec(key, 0..5)
+    }
+
+    proptest! {
+        /// Every token gets back exactly its own keys, in its own order, each key asked once (R46).
+        #[test]
+        fn every_token_keeps_its_keys(
+            tokens in prop::collection::vec((keys(), keys(), keys()), 0..20)
+        ) {
+            let names = Names::new("p:");
+            let mut batch = BatchKeys::default();
+            for (i, (undated, dated, extra)) in tokens.iter().enumerate() {
+                let token = lookup(undated.clone(), dated.clone(), extra.clone());
+                prop_assert_eq!(batch.add(&names, &token), i);
+            }
+            prop_assert_eq!(batch.len(), tokens.len());
+            let whole = |set: &KeySet, numbers: &[u32]| -> Vec<Vec<u8>> {
+                numbers.iter().map(|number| set.key(*number).unwrap().to_vec()).collect()
+            };
+            let ours = |keys: &[String]| -> Vec<Vec<u8>> {
+                keys.iter().map(|key| format!("p:blocklist:{key}").into_bytes()).collect()
+            };
+            for (keys, (undated, dated, extra)) in batch.tokens().zip(&tokens) {
+                prop_assert_eq!(whole(&batch.plain, keys.undated), ours(undated));
+                prop_assert_eq!(whole(&batch.dated, keys.dated), ours(dated));
+                let extra: Vec<_> = extra.iter().map(|key| key.clone().into_bytes()).collect();
+                prop_assert_eq!(whole(&batch.plain, keys.extra), extra);
+            }
+            // An extra key that is spelled like one of ours is asked twice, which harms nothing;
+            // a dated key must not be, because those are counted.
+            let distinct: std::collections::HashSet<_> = batch.dated.iter().collect();
+            prop_assert_eq!(distinct.len(), batch.dated.len());
+        }
+    }
+}

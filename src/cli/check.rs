@@ -1,0 +1,115 @@
+//! `postern check`.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::token::Format;
+use super::{ConfigArgs, complain};
+use crate::config::{self, Failure, Loaded, Options, Problems, Source};
+use crate::limit::Registry;
+use crate::policy::{self, Context, FileAccess, Snapshot};
+use crate::run::environment;
+
+/// Arguments of `postern check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Also run `…_command`s and read `${file:}`; never for a stranger's configuration
+    #[arg(long)]
+    allow_commands: bool,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) fn run(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let (options, access) = if args.allow_commands {
+        (Options::ONLINE, FileAccess::Online)
+    } else {
+        (Options::OFFLINE, FileAccess::Offline)
+    };
+    let path = match args.config.path() {
+        Ok(path) => path,
+        Err(text) => {
+            complain(err, &text);
+            return 2;
+        }
+    };
+    let loaded = match config::load(&path, &args.config.set, &environment, options) {
+        Ok(loaded) => loaded,
+        Err(Failure::Invalid { source, problems }) => {
+            report(args.format, &source, &problems, out, err);
+            return 2;
+        }
+        Err(failure) => {
+            complain(err, &failure.to_string());
+            return 2;
+        }
+    };
+    match compile(&loaded, access) {
+        Ok(snapshot) => {
+            let (routes, issuers) = (snapshot.routes.len(), snapshot.issuers.settings().count());
+            let written = match args.format {
+                Format::Text => writeln!(
+                    out,
+                    "{}: good ({routes} routes, {issuers} issuers)",
+                    loaded.source.name()
+                ),
+                Format::Json => writeln!(out, "{}", serde_json::json!({ "problems": [] })),
+            };
+            u8::from(written.is_err())
+        }
+        Err(problems) => {
+            report(args.format, &loaded.source, &problems, out, err);
+            2
+        }
+    }
+}
+
+/// Compiles without a gateway around it.
+pub(super) fn compile(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, Problems> {
+    let limiters = Registry::default();
+    let context = Context {
+        source: &loaded.source,
+        limiters: &limiters,
+        previous: None,
+        environment: &environment,
+        access,
+    };
+    policy::compile(&loaded.config, context)
+}
+
+fn report(
+    format: Format,
+    source: &Source,
+    problems: &Problems,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) {
+    match format {
+        Format::Text => {
+            let _ = write!(err, "{}", problems.render(source));
+            let _ = writeln!(err, "{}: {} wrong", source.name(), count(problems.len()));
+        }
+        Format::Json => {
+            let list: Vec<_> = problems
+                .sorted()
+                .into_iter()
+                .map(|problem| {
+                    serde_json::json!({
+                        "place": source.place(problem.span.as_ref()),
+                        "message": problem.message,
+                        "help": problem.help,
+                    })
+                })
+                .collect();
+            let _ = writeln!(out, "{}", serde_json::json!({ "problems": list }));
+        }
+    }
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "1 thing is".to_owned() } else { format!("{problems} things are") }
+}
