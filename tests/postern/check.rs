@@ -94,7 +94,7 @@ fn broken() -> Vec<(&'static str, Setup, &'static str)> {
         ),
         ("R3 PEM as secret", weak(pem.as_bytes()), "PEM"),
         ("R16 short secret", weak(b"only-31-bytes-long-secret-xxxxx"), "32"),
-        ("R16 empty secret", weak(b""), "32"),
+        ("R16 empty secret", weak(b""), "empty"),
         (
             "R5 duplicate kid",
             good().without_table("[[issuers]]").issuer("main", "", &[Key::shared("ES256"), &twin]),
@@ -142,6 +142,8 @@ fn all_errors_are_told_at_once() {
     let said = text(&check(&setup));
     let places: std::collections::HashSet<&str> =
         said.split_whitespace().filter(|word| word.starts_with("postern.toml:")).collect();
+    // The last line counts them and names no place.
+    let places: Vec<_> = places.into_iter().filter(|place| *place != "postern.toml:").collect();
     assert!(places.len() >= 5, "{said}");
     for place in places {
         let mut numbers = place.trim_end_matches(':').split(':').skip(1);

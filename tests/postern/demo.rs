@@ -1,4 +1,6 @@
 //! `postern demo` and `postern dev`: what they print is what happens.
+//!
+//! They print blocks: a line `# 200 …` that promises, and below it, indented, what to paste.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,70 +12,82 @@ use crate::harness::gateway::postern;
 use crate::harness::process::Process;
 use crate::harness::upstream::Upstream;
 
-/// Starts a verb and waits until it has printed all of its curl lines.
-fn start(dir: &TempDir, arguments: &[&str]) -> (Process, Vec<String>) {
+/// A promise and the commands below it.
+#[derive(Debug)]
+struct Block {
+    promise: String,
+    commands: Vec<String>,
+}
+
+/// Starts a verb and reads its blocks, once it has printed all it has to say.
+fn start(dir: &TempDir, arguments: &[&str]) -> (Process, Vec<Block>) {
     let process = Process::spawn(postern(dir).args(arguments), "");
-    let curls = || {
-        let lines = process.stdout.all().into_iter().chain(process.stderr.all());
-        lines.filter(|line| line.trim_start().starts_with("curl ")).collect::<Vec<_>>()
-    };
-    let mut before = 0;
-    eventually("curl lines are printed", Duration::from_secs(30), || {
-        std::thread::sleep(Duration::from_millis(200));
-        let now = curls().len();
-        let settled = now > 0 && now == before;
-        before = now;
-        settled
-    });
-    let lines = curls();
-    (process, lines)
+    let said = || process.stdout.text().contains("until you press Ctrl-C");
+    eventually("everything is printed", Duration::from_secs(30), said);
+    let mut blocks: Vec<Block> = Vec::new();
+    for line in process.stdout.all() {
+        if let Some(promise) = line.strip_prefix("# ") {
+            blocks.push(Block { promise: promise.to_owned(), commands: Vec::new() });
+        } else if let (Some(command), Some(block)) = (line.strip_prefix("  "), blocks.last_mut()) {
+            block.commands.push(command.to_owned());
+        }
+    }
+    (process, blocks)
 }
 
-/// Runs a line as a user would paste it, and tells the status code.
-fn paste(dir: &TempDir, line: &str) -> u16 {
-    let command = line.trim().replacen("curl ", "curl -s -o /dev/null -w '%{http_code}' ", 1);
-    let output = Command::new("sh").arg("-c").arg(command).current_dir(dir.path()).output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    // A line may send several requests (`for`, `[1-6]`): the last one counts.
-    text.get(text.len().saturating_sub(3)..).and_then(|t| t.parse().ok()).unwrap_or(0)
+/// Runs a command as a user would paste it; of an answer, its status alone.
+fn paste(dir: &TempDir, command: &str) -> Vec<u16> {
+    let asks = command.contains("%{http_code}");
+    let whole = r"curl -s -o /dev/null -w '%{http_code}\n' ";
+    let command = if asks { command.to_owned() } else { command.replacen("curl -s ", whole, 1) };
+    let output = Command::new("sh").arg("-c").arg(&command).current_dir(dir.path()).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    statuses(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The status that a line promises: the last `# … 200 …` on it, or in the line before.
-fn promised(line: &str) -> Option<u16> {
-    let comment = line.rsplit_once('#')?.1;
-    let digits = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()).parse().ok();
-    comment.split_whitespace().filter_map(digits).find(|n| (100..600).contains(n))
+/// The numbers in `text` that are HTTP statuses.
+fn statuses(text: &str) -> Vec<u16> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.filter(|word| word.len() == 3).filter_map(|word| word.parse().ok()).collect()
 }
 
 #[test]
 fn the_demo_keeps_its_promises() {
     let dir = TempDir::new().unwrap();
-    let (_demo, lines) = start(&dir, &["demo", "--listen", "127.0.0.1:0"]);
+    let (_demo, blocks) = start(&dir, &["demo", "--listen", "127.0.0.1:0"]);
     let mut kept = Vec::new();
-    for line in &lines {
-        let status = paste(&dir, line);
-        let promise = promised(line).unwrap_or_else(|| panic!("no promise in {line}"));
-        assert_eq!(status, promise, "{line}");
-        kept.push(status);
+    for block in &blocks {
+        let mut got = Vec::new();
+        for command in &block.commands {
+            let answered = paste(&dir, command);
+            if command.contains("curl") {
+                got.extend(answered);
+            }
+        }
+        assert_eq!(got, statuses(&block.promise), "{block:#?}");
+        kept.extend(got);
     }
     for status in [200, 401, 403, 429] {
         assert!(kept.contains(&status), "{status} among {kept:?}");
     }
-    assert!(lines.iter().any(|line| line.contains("revocations")), "a revocation: {lines:#?}");
+    assert!(blocks.iter().any(|block| block.promise.contains("revoke")), "{blocks:#?}");
 }
 
 #[test]
 fn dev_protects_the_users_own_service() {
     let app = Upstream::start();
     let dir = TempDir::new().unwrap();
-    let (_dev, lines) = start(&dir, &["dev", &app.url(), "--listen", "127.0.0.1:0"]);
-    let with_token = lines.iter().find(|line| line.contains("Bearer")).expect("a curl line");
-    assert_eq!(paste(&dir, with_token), 200, "{with_token}");
+    let (_dev, blocks) = start(&dir, &["dev", &app.url(), "--listen", "127.0.0.1:0"]);
+    let with_token = &blocks[0].commands[0];
+    assert_eq!(paste(&dir, with_token), [200], "{with_token}");
     assert_eq!(app.count(), 1);
     assert!(app.last().header("x-auth-subject").is_some());
     app.forget();
-    let at = with_token.find("eyJ").expect("the token is in the line");
-    let broken = with_token.replacen("eyJ", "eyK", 1);
-    assert_eq!(paste(&dir, &broken), 401, "changed at {at}");
-    app.saw_nothing("a broken token");
+    for (command, status) in
+        [(blocks[1].commands[0].clone(), 401), (with_token.replacen("Bearer ", "Bearer x", 1), 401)]
+    {
+        assert_eq!(paste(&dir, &command), [status], "{command}");
+    }
+    app.saw_nothing("no token and a broken one");
 }
