@@ -13,9 +13,6 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # python3 alone is not enough: Debian keeps venv in a package of its own.
 have_venv() { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }
 
-# The Express app needs a Node.js that still gets security fixes.
-have_node() { have npm && have node && node -e 'process.exit(parseInt(process.versions.node) < 18)'; }
-
 packages=""
 brews=""
 need() { # program's check, Debian packages, Homebrew formula
@@ -25,10 +22,13 @@ need() { # program's check, Debian packages, Homebrew formula
     fi
 }
 have_redis() { have redis-server; }
+have_node() { have node; }
+have_npm() { have npm; }
 have_curl() { have curl; }
 have_compiler() { have cc; }
 need have_redis redis-server redis
-need have_node "nodejs npm" node
+need have_node nodejs node
+need have_npm npm node
 need have_venv "python3 python3-venv" python
 need have_curl curl curl
 need have_compiler build-essential ""
@@ -57,6 +57,12 @@ if [ -n "$packages" ]; then
 fi
 if ! have cargo; then
     echo "Missing: Rust. See https://rustup.rs" >&2
+    exit 1
+fi
+
+# Express 5 wants it so.
+if ! node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
+    echo "Node.js 18 or newer is needed; this is $(node --version)." >&2
     exit 1
 fi
 
