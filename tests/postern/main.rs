@@ -45,5 +45,7 @@ mod signals;
 mod slow_peers;
 mod soak;
 mod tls;
+mod listeners;
 mod tokens;
+mod claims;
 mod websocket;
