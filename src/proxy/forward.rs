@@ -189,16 +189,14 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     headers.remove(EXPECT);
     headers.remove(TRANSFER_ENCODING);
     join_cookies(headers);
-    match &route.host {
-        HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
-        HostRule::Preserve if head.authority.is_some() => {
-            headers.extend(head.authority.clone().map(|host| (HOST, host)));
-        }
-        HostRule::Preserve | HostRule::Upstream => {
-            if let Some(server) = route.upstream.servers.first() {
-                headers.insert(HOST, server.authority.clone());
-            }
-        }
+    let server = || route.upstream.servers.first().map(|server| &server.authority);
+    let host = match &route.host {
+        HostRule::Literal(host) => Some(host),
+        HostRule::Preserve => head.authority.as_ref().or_else(server),
+        HostRule::Upstream => server(),
+    };
+    if let Some(host) = host {
+        headers.insert(HOST, host.clone());
     }
     headers.append(VIA, HeaderValue::from_static(via));
     headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
