@@ -183,22 +183,24 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Response<Body> 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
 /// fields is gone already; what a trusted proxy said is in `head`.
 fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
-    let via = if parts.version == Version::HTTP_2 { "2 postern" } else { "1.1 postern" };
+    let via = match parts.version {
+        Version::HTTP_2 => "2 postern",
+        Version::HTTP_10 => "1.0 postern",
+        _ => "1.1 postern",
+    };
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     headers.remove(EXPECT);
     headers.remove(TRANSFER_ENCODING);
     join_cookies(headers);
-    match &route.host {
-        HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
-        HostRule::Preserve if head.authority.is_some() => {
-            headers.extend(head.authority.clone().map(|host| (HOST, host)));
-        }
-        HostRule::Preserve | HostRule::Upstream => {
-            if let Some(server) = route.upstream.servers.first() {
-                headers.insert(HOST, server.authority.clone());
-            }
-        }
+    let of_upstream = || route.upstream.servers.first().map(|server| &server.authority);
+    let host = match &route.host {
+        HostRule::Literal(host) => Some(host),
+        HostRule::Preserve => head.authority.as_ref().or_else(of_upstream),
+        HostRule::Upstream => of_upstream(),
+    };
+    if let Some(host) = host {
+        headers.insert(HOST, host.clone());
     }
     headers.append(VIA, HeaderValue::from_static(via));
     headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
