@@ -51,7 +51,8 @@ impl Inbound {
     ///
     /// # Errors
     ///
-    /// 413 when Content-Length says that it is too large; 417 for an unknown expectation.
+    /// 400 for any transfer coding but `chunked`; 413 when Content-Length says that it is too
+    /// large; 417 for an unknown expectation.
     pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
         if headers
             .get(EXPECT)
@@ -61,6 +62,9 @@ impl Inbound {
         }
         if body.is_end_stream() {
             return Ok(Self::Empty);
+        }
+        if has_other_coding(headers) {
+            return Err(Rejection::BadRequest("transfer_coding"));
         }
         match (body.size_hint().exact(), route.body_bytes) {
             (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
@@ -230,6 +234,18 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         joined.set_sensitive(true);
         headers.insert(COOKIE, joined);
+    }
+}
+
+/// Whether the body is anything but chunked once (R29). hyper takes any list that ends in
+/// `chunked` and removes that last coding alone; forwarded, the rest would be gone from the head
+/// and still be on the body.
+fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => false,
+        (Some(only), None) => !only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
     }
 }
 
