@@ -1,10 +1,10 @@
 //! What a reviewer with an attacker's eyes asked of the request's way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::gateway::Gateway;
-use crate::harness::setup::HOST;
-use crate::harness::upstream::Upstream;
+use crate::harness::setup::{HOST, Setup};
+use crate::harness::upstream::{After, Upstream};
 
 /// Generous, for a loaded machine.
 const SOON: Duration = Duration::from_secs(6);
@@ -58,4 +58,44 @@ fn only_one_chunked_coding_is_taken() {
     connection.write(head.as_bytes());
     connection.answer("POST").expect(200);
     assert_eq!(app.last().body, b"a");
+}
+
+/// `[timeouts] response` counts from the end of the request: an upload may take longer than that
+/// as long as it moves, and an upstream that does not read it may not.
+#[test]
+fn a_long_upload_is_no_slow_upstream() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&Setup::standard(&app).set("timeouts", "response", "\"1s\""));
+    let mut connection = gateway.https().connect();
+    let head = format!("POST /public/x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 8\r\n\r\n");
+    connection.write(head.as_bytes());
+    for byte in b"8 pieces" {
+        std::thread::sleep(Duration::from_millis(400));
+        connection.write(&[*byte]);
+    }
+    connection.answer("POST").expect(200);
+    assert_eq!(app.last().body, b"8 pieces");
+}
+
+#[test]
+fn an_upstream_that_reads_no_body_is_a_slow_one() {
+    let deaf = Upstream::early(|_, _| {
+        std::thread::sleep(Duration::from_secs(8));
+        After::Close
+    });
+    let setup = Setup::standard(&deaf).set("timeouts", "response", "\"1s\"").set(
+        "limits",
+        "body_bytes",
+        "\"off\"",
+    );
+    let gateway = Gateway::start(&setup);
+    let mut connection = gateway.https().connect();
+    connection.tcp().set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let head =
+        format!("POST /public/x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000000\r\n\r\n");
+    connection.write(head.as_bytes());
+    let start = Instant::now();
+    while start.elapsed() < SOON && connection.try_write(&[b'a'; 65536]).is_ok() {}
+    assert_eq!(connection.answer("POST").status, 504);
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
