@@ -41,6 +41,7 @@ mod logs;
 mod paths;
 mod proxying;
 mod reload;
+mod review;
 mod signals;
 mod slow_peers;
 mod soak;
