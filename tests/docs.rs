@@ -42,8 +42,10 @@ fn files(folder: &str, end: &str) -> Vec<PathBuf> {
 
 /// Every page for people, by path from the repository's root.
 fn pages() -> BTreeMap<PathBuf, String> {
-    let mut pages = vec!["README.md".into(), "CHANGELOG.md".into(), "certs/README.md".into()];
-    pages.extend(files("docs", ".md"));
+    let mut pages = vec!["README.md".into(), "CHANGELOG.md".into()];
+    for folder in ["benches", "certs", "docs"] {
+        pages.extend(files(folder, ".md"));
+    }
     pages.into_iter().map(|path: PathBuf| (path.clone(), read(path))).collect()
 }
 
