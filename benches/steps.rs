@@ -4,6 +4,9 @@
 //! two versions on one machine in one sitting; not for comparing machines. What a request costs as a
 //! whole is measured from outside (see `load/README.md`).
 
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+#![allow(missing_docs, reason = "the macros make public items")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -43,7 +46,9 @@ fn paths(c: &mut Criterion) {
     let router = Router::new(&patterns).unwrap();
     c.bench_function("router: 1000 routes", |b| {
         let path = black_box("/api/v1/service500/orders/4711");
-        b.iter(|| router.find("api.example.com", path, &Method::GET) == router.find("", "", &Method::GET));
+        b.iter(|| {
+            router.find("api.example.com", path, &Method::GET) == router.find("", "", &Method::GET)
+        });
     });
 }
 
@@ -80,9 +85,8 @@ fn tokens(c: &mut Criterion) {
             "iat": now.seconds(), "exp": now.seconds() + 3600,
         });
         let token = key.sign("at+jwt", Some("k"), claims.as_object().unwrap()).unwrap();
-        let verify = || {
-            issuers.prepare(&token, &IssuerFilter::All, now).and_then(|ready| ready.verify(now))
-        };
+        let verify =
+            || issuers.prepare(&token, &IssuerFilter::All, now).and_then(|ready| ready.verify(now));
         c.bench_function(&format!("verify: {}", algorithm.as_str()), |b| {
             b.iter(|| black_box(verify()).is_ok());
         });

@@ -250,13 +250,20 @@ impl WorkerBlocklist {
     /// [`Unavailable`]: there is no exact answer in time.
     pub async fn check(&self, lookup: &Lookup, now: UnixTime) -> Result<Verdict, Unavailable> {
         let before = self.shared.footing();
-        let found = self.store.look_up(lookup, now).await?;
         let shared = &*self.shared;
+        let found = match self.store.look_up(lookup, now).await {
+            Ok(found) => found,
+            // What this gateway knows to be revoked stays so, whether the store can be asked or
+            // not; `on_unreachable = "allow"` is for the others.
+            Err(error) => return shared.without_the_store(lookup, now).ok_or_else(|| error.into()),
+        };
         if let Some((cause, hit)) = verdict::refusing(lookup, &found.hits) {
             shared.sighted(lookup, hit, now);
             return Ok(Verdict::Revoked(cause));
         }
-        let Some(remembered) = &shared.remembered else { return Ok(shared.aged(lookup)) };
+        if shared.remembered.is_none() {
+            return Ok(shared.aged(lookup));
+        }
         let same = {
             let known = shared.known.load();
             let Some(known) = known.as_ref() else {
@@ -272,8 +279,8 @@ impl WorkerBlocklist {
         if !same {
             shared.surprise.notify_one();
         }
-        if let Some((cause, _)) = verdict::refusing(lookup, &remembered.look_up(lookup, now).hits) {
-            return Ok(Verdict::Revoked(cause));
+        if let Some(revoked) = shared.without_the_store(lookup, now) {
+            return Ok(revoked);
         }
         Ok(if same { shared.aged(lookup) } else { shared.aged_at(lookup, now.seconds()) })
     }
@@ -293,6 +300,12 @@ impl Shared {
             era: self.era.load(Ordering::Acquire),
             arrivals: self.store.arrivals(),
         }
+    }
+
+    /// The refusal that remembered entries give by themselves.
+    fn without_the_store(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
+        let found = self.remembered.as_ref()?.look_up(lookup, now);
+        verdict::refusing(lookup, &found.hits).map(|(cause, _)| Verdict::Revoked(cause))
     }
 
     /// Clear, unless entries were lost and the token is from before.

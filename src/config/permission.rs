@@ -104,6 +104,7 @@ pub(super) fn configuration_file(metadata: &Metadata, path: &Path) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -112,9 +113,9 @@ mod tests {
     fn a_certificate_key_may_lie_open_only_where_nobody_else_gets() {
         let private = tempfile::tempdir().unwrap();
         let key = private.path().join("key.pem");
-        std::fs::write(&key, "x").unwrap();
+        fs::write(&key, "x").unwrap();
         let mode = |path: &Path, mode| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         };
         mode(&key, 0o644);
         mode(private.path(), 0o700);

@@ -45,7 +45,10 @@ pub enum NamedError {
     #[error("the issuer has max_lifetime = \"off\": say how long the entry must live with for")]
     SpanNeeded,
     /// The entry would end before the token.
-    #[error("a token of this issuer may live for {}; the entry must not end before", humantime::format_duration(*.0))]
+    #[error(
+        "a token of this issuer may live for {}; the entry must not end before",
+        humantime::format_duration(*.0)
+    )]
     SpanTooShort(Duration),
     /// The token is not one that would be accepted.
     #[error("the token would be refused anyway: {0}")]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt as _;
@@ -149,7 +151,7 @@ pub async fn forward(
     let sent =
         upstream::send(pool, &route.upstream, &route.timeouts, request, progress.clone()).await;
     let response = sent.map_err(|failure| reject(trip, &failure, progress.as_deref()))?;
-    Ok(receive(trip, response))
+    receive(trip, response)
 }
 
 /// A WebSocket handshake, on a connection of its own.
@@ -162,7 +164,7 @@ async fn switch(
     tunnel::mark(request.headers_mut());
     let sent = upstream::send_upgrade(&route.upstream, &route.timeouts, request).await;
     match sent.map_err(|failure| reject(trip, &failure, None))? {
-        Upgraded::Declined(response) => Ok(receive(trip, response)),
+        Upgraded::Declined(response) => receive(trip, response),
         Upgraded::Switched(mut response) => {
             let hop = guard::strip_response(response.headers_mut());
             if !tunnel::is_websocket(&hop) {
@@ -178,10 +180,15 @@ async fn switch(
     }
 }
 
-fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Response<Body> {
+fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response<Body>, Rejection> {
     trip.note(|record| record.answered = Some(Instant::now()));
-    guard::strip_response(response.headers_mut());
-    response.map(Body::stream)
+    let headers = response.headers_mut();
+    // Two lengths: one of them would end the message somewhere else for the client (R34).
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(Rejection::UpstreamBroken("upstream_framing"));
+    }
+    guard::strip_response(headers);
+    Ok(response.map(Body::stream))
 }
 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these

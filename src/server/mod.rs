@@ -246,7 +246,10 @@ async fn gateway<S>(
     let worker = reception.worker;
     let answer = move |request: Request<Incoming>| {
         let (worker, connection) = (worker.clone(), connection.clone());
-        async move { Ok::<Response<Outgoing>, Infallible>(handle(worker, connection, request).await) }
+        async move {
+            let answer: Response<Outgoing> = handle(worker, connection, request).await;
+            Ok::<_, Infallible>(answer)
+        }
     };
     serve(stream, answer, terms).await;
 }

@@ -53,8 +53,8 @@ const STALE_MAX: usize = 8;
 /// Sends the request and returns the response as soon as its head has arrived.
 ///
 /// A request that hyper hands back unsent goes to another connection; an idempotent request
-/// without a body (`upload` is `None`) whose *reused* connection broke before a response is sent once more, on a new
-/// one (RFC 9110 §9.2.2). Nothing else is ever sent twice.
+/// without a body (`upload` is `None`) whose *reused* connection broke before a response is sent
+/// once more, on a new one (RFC 9110 §9.2.2). Nothing else is ever sent twice.
 ///
 /// # Errors
 ///
