@@ -26,12 +26,14 @@ have_node() { have node; }
 have_npm() { have npm; }
 have_curl() { have curl; }
 have_compiler() { have cc; }
+have_openssl() { have openssl; }
 need have_redis redis-server redis
 need have_node nodejs node
 need have_npm npm node
 need have_venv "python3 python3-venv" python
 need have_curl curl curl
 need have_compiler build-essential ""
+need have_openssl openssl openssl
 
 if [ -n "$packages" ]; then
     case "$(uname -s)" in
