@@ -38,6 +38,7 @@ mod logs;
 mod paths;
 mod proxying;
 mod reload;
+mod shared_limits;
 mod signals;
 mod slow_peers;
 mod tls;

@@ -19,7 +19,7 @@ use super::link::Link;
 use crate::store::{Error, Level, Meter, Outcome};
 
 /// How long a request in flight is waited for before it counts as a failure.
-const OUTCOME_MAX: Duration = Duration::from_secs(600);
+pub(crate) const OUTCOME_MAX: Duration = Duration::from_secs(600);
 
 /// The store's clock. Tests put their own in its place.
 const CLOCK: &str = r"
@@ -230,4 +230,4 @@ fn level(value: Value) -> Result<Level, Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

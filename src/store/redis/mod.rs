@@ -7,6 +7,8 @@ use std::time::Duration;
 use self::batch::Batcher;
 use self::connect::Connector;
 pub use self::counter::Counter;
+#[cfg(test)]
+pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
