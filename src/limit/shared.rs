@@ -12,7 +12,6 @@
 //! A key that finds no room of its own in this gateway's limiter counts under its shared cell in
 //! the store too: a stranger who makes up names cannot fill the store that holds the blocklist.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,7 +65,7 @@ pub struct Flight {
 }
 
 impl Shared {
-    /// The limit that goes by this name, however the gateway is called that asks.
+    /// The limit of this name, the same on whichever gateway it is made.
     #[must_use]
     pub fn new(id: &LimiterId, by: &[By]) -> Self {
         let name = |context: &mut digest::Context, bytes: &[u8]| {
@@ -141,7 +140,9 @@ impl Limit {
                 Taken { decision: self.limiter.admission(left), reservation, flight }
             }
             Ok(Level::Refused { wait }) => {
-                flight.map(Flight::forget);
+                if let Some(flight) = flight {
+                    flight.forget();
+                }
                 Taken { decision: self.limiter.refusal(wait), reservation: None, flight: None }
             }
             Err(_) => {
@@ -159,7 +160,7 @@ impl Limit {
 
 impl Flight {
     fn new(counter: Counter, meter: Meter) -> Self {
-        // Only to be told from those in flight with it, so not to be guessed by nobody.
+        // No secret: it only tells this request from others in flight.
         Self { counter, meter, id: fastrand::u128(..), held: false, open: true }
     }
 
@@ -199,16 +200,9 @@ impl Drop for Flight {
     }
 }
 
-fn settle(
-    counter: Counter,
-    meter: Meter,
-    id: u128,
-    outcome: Outcome,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        if let Err(error) = counter.settle(&meter, id, outcome).await {
-            tracing::debug!(reason = error.reason(), "the end of a request was not counted");
-        }
+async fn settle(counter: Counter, meter: Meter, id: u128, outcome: Outcome) {
+    if let Err(error) = counter.settle(&meter, id, outcome).await {
+        tracing::debug!(reason = error.reason(), "the end of a request was not counted");
     }
 }
 
