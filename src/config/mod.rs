@@ -68,7 +68,10 @@ pub use listen::{Listen, Network, ProxyProtocol, Workers};
 pub use load::{Environment, Failure, Loaded, Options, load, parse};
 pub use log::{AccessLog, Log, LogFormat, LogLevel};
 pub use pattern::{HeaderPattern, HostPattern, PathPattern};
-pub use permission::{PermissionError, check_file_permissions, check_key_permissions};
+pub use permission::{
+    PermissionError, check_certificate_key_permissions, check_file_permissions,
+    check_key_permissions,
+};
 pub use problem::{Problem, Problems};
 pub use rate::Rate;
 pub use revocation::{Check, KeyTemplate, OnLoss, OnUnreachable, Revocation, TemplatePart};

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Group or others may write.
 const FOREIGN_WRITE: u32 = 0o022;
 
+/// Group or others may enter a directory.
+const FOREIGN_SEARCH: u32 = 0o011;
+
 /// Group or others may do anything.
 const FOREIGN: u32 = 0o077;
 
@@ -53,6 +56,30 @@ pub fn check_key_permissions(path: &Path) -> Result<(), PermissionError> {
     open_key(path).map(|_| ())
 }
 
+/// Refuses a certificate's key file that others can write, or that others can really get at: one
+/// that is readable by its mode alone, below a directory that only its owner may enter, is let
+/// through, because certificate tools leave such files in private directories.
+///
+/// # Errors
+///
+/// [`PermissionError::Exposed`], [`PermissionError::Unreadable`].
+pub fn check_certificate_key_permissions(path: &Path) -> Result<(), PermissionError> {
+    let unreadable = |error| PermissionError::Unreadable(path.into(), error);
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    let writable = metadata.is_file() && metadata.mode() & FOREIGN_WRITE != 0;
+    if !writable && !is_reachable(&fs::canonicalize(path).map_err(unreadable)?) {
+        return Ok(());
+    }
+    check_key_permissions(path)
+}
+
+/// Whether group or others may enter every directory on the way.
+fn is_reachable(path: &Path) -> bool {
+    path.ancestors().skip(1).all(|directory| {
+        fs::metadata(directory).map_or(true, |metadata| metadata.mode() & FOREIGN_SEARCH != 0)
+    })
+}
+
 /// Opens a key or secret file; what is checked is what will be read.
 pub(super) fn open_key(path: &Path) -> Result<File, PermissionError> {
     let unreadable = |error| PermissionError::Unreadable(path.into(), error);
@@ -73,4 +100,33 @@ pub(super) fn configuration_file(metadata: &Metadata, path: &Path) -> Result<(),
         return Err(PermissionError::Writable(path.into()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_key_may_lie_open_only_where_nobody_else_gets() {
+        let private = tempfile::tempdir().unwrap();
+        let key = private.path().join("key.pem");
+        std::fs::write(&key, "x").unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&key, 0o644);
+        mode(private.path(), 0o700);
+        assert!(check_certificate_key_permissions(&key).is_ok());
+        mode(&key, 0o666);
+        assert!(check_certificate_key_permissions(&key).is_err(), "writable");
+        mode(&key, 0o600);
+        mode(private.path(), 0o755);
+        assert!(check_certificate_key_permissions(&key).is_ok());
+        if is_reachable(&key) {
+            mode(&key, 0o644);
+            assert!(check_certificate_key_permissions(&key).is_err(), "reachable");
+        }
+    }
 }

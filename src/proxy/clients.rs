@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Open connections and requests of one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Count {
+    clients: Weak<Clients>,
+    key: IpAddr,
     connections: AtomicU32,
     requests: AtomicU32,
 }
@@ -23,19 +25,11 @@ pub struct Clients {
 
 /// Held for as long as a connection is open.
 #[derive(Debug)]
-pub struct ConnectionPermit {
-    clients: Arc<Clients>,
-    key: IpAddr,
-    count: Arc<Count>,
-}
+pub struct ConnectionPermit(Arc<Count>);
 
-/// Held for as long as a request is being answered.
+/// Held for as long as a request is being answered; it may outlast its connection.
 #[derive(Debug)]
-pub struct RequestPermit {
-    count: Arc<Count>,
-    /// Present when no connection of this client keeps the entry alive (behind a trusted proxy).
-    table: Option<(Arc<Clients>, IpAddr)>,
-}
+pub struct RequestPermit(Arc<Count>);
 
 impl Clients {
     /// An empty table.
@@ -50,17 +44,15 @@ impl Clients {
             self.connections.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        let count = self.entry(key);
-        let before = count.connections.fetch_add(1, Ordering::AcqRel);
-        let permit = ConnectionPermit { clients: self.clone(), key, count };
+        let (count, before) = self.add(key, |count| &count.connections);
+        let permit = ConnectionPermit(count);
         (before < limits.per_client).then_some(permit)
     }
 
     /// A permit for a request of a client that is not the connection's peer.
     pub fn request(self: &Arc<Self>, key: IpAddr, max: u32) -> Option<RequestPermit> {
-        let count = self.entry(key);
-        let before = count.requests.fetch_add(1, Ordering::AcqRel);
-        let permit = RequestPermit { count, table: Some((self.clone(), key)) };
+        let (count, before) = self.add(key, |count| &count.requests);
+        let permit = RequestPermit(count);
         (before < max).then_some(permit)
     }
 
@@ -70,18 +62,25 @@ impl Clients {
         self.connections.load(Ordering::Acquire)
     }
 
-    fn entry(&self, key: IpAddr) -> Arc<Count> {
+    /// One more of something for a client, and how many there were. Counted under the lock, so
+    /// that the entry cannot be forgotten in between.
+    fn add(
+        self: &Arc<Self>,
+        key: IpAddr,
+        what: impl FnOnce(&Count) -> &AtomicU32,
+    ) -> (Arc<Count>, u32) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.entry(key).or_default().clone()
+        let count = counts.entry(key).or_insert_with(|| {
+            let (connections, requests) = (AtomicU32::new(0), AtomicU32::new(0));
+            Arc::new(Count { clients: Arc::downgrade(self), key, connections, requests })
+        });
+        let before = what(count).fetch_add(1, Ordering::AcqRel);
+        (count.clone(), before)
     }
 
     fn forget_if_unused(&self, key: IpAddr) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = |count: &Arc<Count>| {
-            count.connections.load(Ordering::Acquire) == 0
-                && count.requests.load(Ordering::Acquire) == 0
-        };
-        if counts.get(&key).is_some_and(unused) {
+        if counts.get(&key).is_some_and(|count| count.is_unused()) {
             counts.remove(&key);
         }
     }
@@ -96,30 +95,43 @@ pub struct Limits {
     pub per_client: u32,
 }
 
+impl Count {
+    fn is_unused(&self) -> bool {
+        self.connections.load(Ordering::Acquire) == 0 && self.requests.load(Ordering::Acquire) == 0
+    }
+
+    fn forget_if_unused(&self) {
+        if let (true, Some(clients)) = (self.is_unused(), self.clients.upgrade()) {
+            clients.forget_if_unused(self.key);
+        }
+    }
+}
+
 impl ConnectionPermit {
     /// A permit for one more request on this connection. Two atomic operations, no lock.
     #[must_use]
     pub fn request(&self, max: u32) -> Option<RequestPermit> {
-        let before = self.count.requests.fetch_add(1, Ordering::AcqRel);
-        let permit = RequestPermit { count: self.count.clone(), table: None };
+        let before = self.0.requests.fetch_add(1, Ordering::AcqRel);
+        let permit = RequestPermit(self.0.clone());
         (before < max).then_some(permit)
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.clients.connections.fetch_sub(1, Ordering::AcqRel);
-        if self.count.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.clients.forget_if_unused(self.key);
+        if let Some(clients) = self.0.clients.upgrade() {
+            clients.connections.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.0.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.forget_if_unused();
         }
     }
 }
 
 impl Drop for RequestPermit {
     fn drop(&mut self) {
-        let before = self.count.requests.fetch_sub(1, Ordering::AcqRel);
-        if let (1, Some((clients, key))) = (before, &self.table) {
-            clients.forget_if_unused(*key);
+        if self.0.requests.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.forget_if_unused();
         }
     }
 }
@@ -158,5 +170,17 @@ mod tests {
             drop(clients.request(ip(last), 1).unwrap());
         }
         assert!(clients.counts.lock().unwrap().is_empty());
+    }
+
+    /// A client that goes away in the middle of its answer: the request ends after its connection.
+    #[test]
+    fn a_request_that_outlasts_its_connection_is_forgotten_too() {
+        let clients = Clients::new();
+        let permit = clients.connect(ip(1), LIMITS).unwrap();
+        let request = permit.request(1).unwrap();
+        drop(permit);
+        drop(request);
+        assert!(clients.counts.lock().unwrap().is_empty());
+        assert_eq!(clients.open_connections(), 0);
     }
 }

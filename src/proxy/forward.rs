@@ -51,7 +51,8 @@ impl Inbound {
     ///
     /// # Errors
     ///
-    /// 413 when Content-Length says that it is too large; 417 for an unknown expectation.
+    /// 400 for any transfer coding but `chunked`; 413 when Content-Length says that it is too
+    /// large; 417 for an unknown expectation.
     pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
         if headers
             .get(EXPECT)
@@ -61,6 +62,9 @@ impl Inbound {
         }
         if body.is_end_stream() {
             return Ok(Self::Empty);
+        }
+        if has_other_coding(headers) {
+            return Err(Rejection::BadRequest("transfer_coding"));
         }
         match (body.size_hint().exact(), route.body_bytes) {
             (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
@@ -183,22 +187,24 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Response<Body> 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
 /// fields is gone already; what a trusted proxy said is in `head`.
 fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
-    let via = if parts.version == Version::HTTP_2 { "2 postern" } else { "1.1 postern" };
+    let via = match parts.version {
+        Version::HTTP_2 => "2 postern",
+        Version::HTTP_10 => "1.0 postern",
+        _ => "1.1 postern",
+    };
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     headers.remove(EXPECT);
     headers.remove(TRANSFER_ENCODING);
     join_cookies(headers);
-    match &route.host {
-        HostRule::Literal(host) => drop(headers.insert(HOST, host.clone())),
-        HostRule::Preserve if head.authority.is_some() => {
-            headers.extend(head.authority.clone().map(|host| (HOST, host)));
-        }
-        HostRule::Preserve | HostRule::Upstream => {
-            if let Some(server) = route.upstream.servers.first() {
-                headers.insert(HOST, server.authority.clone());
-            }
-        }
+    let of_upstream = || route.upstream.servers.first().map(|server| &server.authority);
+    let host = match &route.host {
+        HostRule::Literal(host) => Some(host),
+        HostRule::Preserve => head.authority.as_ref().or_else(of_upstream),
+        HostRule::Upstream => of_upstream(),
+    };
+    if let Some(host) = host {
+        headers.insert(HOST, host.clone());
     }
     headers.append(VIA, HeaderValue::from_static(via));
     headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
@@ -228,6 +234,18 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(mut joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         joined.set_sensitive(true);
         headers.insert(COOKIE, joined);
+    }
+}
+
+/// Whether the body is anything but chunked once (R29). hyper takes any list that ends in
+/// `chunked` and removes that last coding alone; forwarded, the rest would be gone from the head
+/// and still be on the body.
+fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => false,
+        (Some(only), None) => !only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
     }
 }
 

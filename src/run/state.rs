@@ -149,3 +149,53 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at)?;
     std::fs::rename(&draft, path).map_err(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_serves_one_gateway() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = State::open(&path).unwrap();
+        assert!(matches!(State::open(&path), Err(Error::InUse(_))));
+        drop(state);
+        assert!(State::open(&path).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        drop(State::open(&path).unwrap());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(State::open(&path), Err(Error::Open(_))));
+    }
+
+    #[test]
+    fn the_admin_secret_is_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = State::open(&path).unwrap();
+        let first = state.admin_secret().unwrap();
+        assert!(first.expose().len() >= 43, "256 bits");
+        assert_eq!(state.admin_secret().unwrap().expose(), first.expose());
+        assert_eq!(admin_secret(&path).unwrap().expose(), first.expose());
+        let mode = std::fs::metadata(path.join(ADMIN_SECRET)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn addresses_leave_with_the_gateway() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = State::open(&path).unwrap();
+        state.write_addresses(br#"{"admin":["127.0.0.1:1"]}"#).unwrap();
+        assert!(addresses(&path).is_some());
+        drop(state);
+        assert!(addresses(&path).is_none());
+    }
+}

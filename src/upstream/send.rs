@@ -1,12 +1,17 @@
 //! One request to one upstream: a pooled connection or a new one, time limits, and the retry of
 //! requests that cannot have been acted upon.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use super::connect::{Purpose, connect};
 use super::streamed::{Lease, Streamed};
@@ -72,8 +77,8 @@ pub async fn send(
             None => open(upstream, Purpose::Requests, timeouts).await?,
         };
         let copy = (reused && bodiless && is_idempotent(request.method())).then(|| twin(&request));
-        let sent = tokio::time::timeout(timeouts.response, sender.try_send_request(request));
-        let mut error = match sent.await {
+        let sent = sender.try_send_request(request);
+        let mut error = match in_time(sent, timeouts.response, upload.as_deref()).await {
             Err(_) => return Err(Failure::ResponseTimeout),
             Ok(Ok(response)) => {
                 let keep_alive = upstream.keep_alive;
@@ -92,6 +97,26 @@ pub async fn send(
             }
             _ => return Err(Failure::Broken(error.into_error())),
         };
+    }
+}
+
+/// Waits for a response head. The clock starts when the whole request was handed over: a body that
+/// moves sets it back, however long the upload takes; one that the upstream does not read does not.
+async fn in_time<F: Future>(
+    response: F,
+    limit: Duration,
+    upload: Option<&Progress>,
+) -> Result<F::Output, Elapsed> {
+    let mut response = pin!(response);
+    let mut deadline = Instant::now() + limit;
+    loop {
+        match tokio::time::timeout_at(deadline, response.as_mut()).await {
+            Ok(output) => return Ok(output),
+            Err(elapsed) => {
+                let later = upload.map(|upload| Instant::from_std(upload.last_moved()) + limit);
+                deadline = later.filter(|later| *later > deadline).ok_or(elapsed)?;
+            }
+        }
     }
 }
 
@@ -156,7 +181,7 @@ fn receive(
 }
 
 /// Event streams are quiet by nature; everything else must keep moving.
-fn body_idle(response: &Response<Incoming>, timeouts: &Timeouts) -> Option<std::time::Duration> {
+fn body_idle(response: &Response<Incoming>, timeouts: &Timeouts) -> Option<Duration> {
     let kind = response.headers().get(http::header::CONTENT_TYPE);
     let events = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     (!events).then_some(timeouts.body_idle)

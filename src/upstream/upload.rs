@@ -2,9 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -14,8 +14,13 @@ use super::IdleTimer;
 use crate::body::{Body, StreamError};
 
 /// How far the upload has come; shared between the body and whoever waits for the response.
-#[derive(Debug, Default)]
-pub struct Progress(AtomicU8);
+#[derive(Debug)]
+pub struct Progress {
+    outcome: AtomicU8,
+    began: Instant,
+    /// When the last piece was handed over, in milliseconds since `began`.
+    moved: AtomicU64,
+}
 
 /// What became of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +41,28 @@ impl Progress {
     /// Of a body that is in hand already.
     #[must_use]
     pub fn complete() -> Arc<Self> {
-        let progress = Self::default();
+        let progress = Self::begin();
         progress.set(Outcome::Complete);
         Arc::new(progress)
     }
 
+    fn begin() -> Self {
+        Self { outcome: AtomicU8::new(0), began: Instant::now(), moved: AtomicU64::new(0) }
+    }
+
+    /// When the upstream was last given a piece of the body, or its end.
+    pub fn last_moved(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Acquire))
+    }
+
+    fn moves(&self) {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(elapsed, Ordering::Release);
+    }
+
     /// Where the upload stands.
     pub fn outcome(&self) -> Outcome {
-        match self.0.load(Ordering::Acquire) {
+        match self.outcome.load(Ordering::Acquire) {
             0 => Outcome::Running,
             1 => Outcome::Complete,
             2 => Outcome::TooLarge,
@@ -60,7 +79,7 @@ impl Progress {
             Outcome::Stalled => 3,
             Outcome::Broken => 4,
         };
-        self.0.store(code, Ordering::Release);
+        self.outcome.store(code, Ordering::Release);
     }
 }
 
@@ -77,7 +96,7 @@ impl Upload {
     /// Wraps the client's body. `limit` in bytes; `None` is unlimited.
     #[must_use]
     pub fn wrap(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::begin());
         let upload = Self {
             body,
             left: limit,
@@ -117,6 +136,7 @@ impl HttpBody for Upload {
             return match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.idle.progressed();
+                    this.progress.moves();
                     // Trailers would be fields that no guard has seen (R30).
                     let Ok(data) = frame.into_data() else { continue };
                     if let Err(error) = this.count(data.len()) {
@@ -132,6 +152,7 @@ impl HttpBody for Upload {
                     Poll::Ready(Some(Err(error)))
                 }
                 Poll::Ready(None) => {
+                    this.progress.moves();
                     this.progress.set(Outcome::Complete);
                     Poll::Ready(None)
                 }

@@ -50,7 +50,8 @@ echo "go: golang-jwt"
 (cd "$work/go" && go run .) >"$out/golang-jwt.json"
 
 echo "java: jjwt"
-(cd "$work/java" && mvn --batch-mode --quiet compile exec:java) >"$out/jjwt.json"
+# Maven writes control sequences to standard output, so this one writes its file itself.
+(cd "$work/java" && OUTPUT="$out/jjwt.json" mvn --batch-mode --quiet compile exec:java) >&2
 
 for file in pyjwt jsonwebtoken jose golang-jwt jjwt; do
     echo "$file: $(grep -c '"token"' "$out/$file.json") tokens"

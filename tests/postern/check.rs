@@ -1,1 +1,199 @@
-//! To come.
+//! `postern check`, and what a gateway refuses to start with (R3, R5, R16, R52): all errors at
+//! once, each with its place, exit code 2, never a panic.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use tempfile::TempDir;
+
+use crate::harness::gateway::{refuses_to_start, run};
+use crate::harness::keys::Key;
+use crate::harness::setup::Setup;
+use crate::harness::upstream::Upstream;
+
+fn check(setup: &Setup) -> Output {
+    let dir = TempDir::new().unwrap();
+    setup.write(dir.path());
+    run(&dir, &["check", "--config", "postern.toml"], "")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn good() -> Setup {
+    let app = Upstream::start();
+    Setup::standard(&app)
+}
+
+#[test]
+fn good_files_pass() {
+    let output = check(&good());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// Name, configuration, and a word that the message must have.
+fn broken() -> Vec<(&'static str, Setup, &'static str)> {
+    let issuer = |lines: &str| good().issuer("second", lines, &[Key::shared("EdDSA")]);
+    let weak = |bytes: &'static [u8]| {
+        let key = Key::secret("HS256", "weak", bytes);
+        good().issuer("weak", "issuer = \"https://weak.test\"", &[&key])
+    };
+    let pem: &'static str = Box::leak(Key::shared("RS256").public_pem().into_boxed_str());
+    let mixed = [Key::shared("HS256"), Key::shared("RS256")];
+    let twin = Key::generate("ES256", "shared-ES256");
+    vec![
+        ("unknown key", good().set("limits", "body_byte", "1"), "body_bytes"),
+        ("unknown section", good().set("limitz", "x", "1"), "limits"),
+        ("unknown route key", good().route("x", "path = \"/x\"\nrequires = {}"), "require"),
+        ("syntax", good().set("limits", "body_bytes", "\"1MiB"), "postern.toml"),
+        ("type", good().set("limits", "connections", "\"many\""), "connections"),
+        ("negative", good().set("limits", "connections", "-1"), "connections"),
+        ("zero", good().set("limits", "connections", "0"), "connections"),
+        ("duration", good().set("timeouts", "header", "\"10 parsecs\""), "header"),
+        ("zero duration", good().set("timeouts", "header", "\"0s\""), "header"),
+        ("size", good().set("limits", "body_bytes", "\"1XB\""), "body_bytes"),
+        ("rate", good().set("auth_failures", "rate", "\"5\""), "rate"),
+        ("zero window", good().set("auth_failures", "rate", "\"5/0s\""), "rate"),
+        ("bad address", good().set("listen", "https", "\"nowhere\""), "https"),
+        (
+            "bad CIDR",
+            good().set("listen", "trusted_proxies", "[\"10.0.0.0/99\"]"),
+            "trusted_proxies",
+        ),
+        ("store URL", good().set("store", "url", "\"mysql://x\""), "url"),
+        (
+            "missing certificate",
+            good().set("tls", "certificates", "[{ cert = \"no.pem\", key = \"key.pem\" }]"),
+            "no.pem",
+        ),
+        ("unknown upstream", good().route("x", "path = \"/x\"\nupstream = \"ap\""), "app"),
+        ("unknown issuer", good().route("x", "path = \"/x\"\nissuers = [\"man\"]"), "main"),
+        ("two equal routes", good().route("x", "path = \"/api/*\""), "api"),
+        ("two routes of one name", good().route("api", "path = \"/x\""), "api"),
+        ("bad path", good().route("x", "path = \"x\""), "path"),
+        ("dots in path", good().route("x", "path = \"/a/../b\""), "path"),
+        ("TRACE", good().route("x", "path = \"/x\"\nmethods = [\"TRACE\"]"), "TRACE"),
+        ("lower-case method", good().route("x", "path = \"/x\"\nmethods = [\"get\"]"), "GET"),
+        ("unknown auth", good().route("x", "path = \"/x\"\nauth = \"nome\""), "none"),
+        (
+            "no issuer",
+            Setup::bare().upstream("app", "http://127.0.0.1:1").route("x", "path = \"/x\""),
+            "issuer",
+        ),
+        ("literal secret", good().set("admin", "secret", "\"hunter2\""), "secret_file"),
+        ("literal password", good().set("store", "password", "\"hunter2\""), "password_file"),
+        ("leeway", issuer("issuer = \"https://b.test\"\nleeway = \"61s\""), "leeway"),
+        ("no algorithms", issuer("issuer = \"https://b.test\"\nalgorithms = []"), "algorithms"),
+        ("none", issuer("issuer = \"https://b.test\"\nalgorithms = [\"none\"]"), "algorithm"),
+        ("unlisted key", issuer("issuer = \"https://b.test\"\nalgorithms = [\"ES256\"]"), "EdDSA"),
+        (
+            "R3 mixed families",
+            good().issuer("mixed", "issuer = \"https://b.test\"", &mixed),
+            "HMAC",
+        ),
+        ("R3 PEM as secret", weak(pem.as_bytes()), "PEM"),
+        ("R16 short secret", weak(b"only-31-bytes-long-secret-xxxxx"), "32"),
+        ("R16 empty secret", weak(b""), "empty"),
+        (
+            "R5 duplicate kid",
+            good().without_table("[[issuers]]").issuer("main", "", &[Key::shared("ES256"), &twin]),
+            "kid",
+        ),
+        (
+            "framing header",
+            good().set("identity.headers", "\"Content-Length\"", "\"sub\""),
+            "Content-Length",
+        ),
+        ("tracked", good().set("revocation", "check", "\"tracked\""), "tracked"),
+    ]
+}
+
+#[test]
+fn broken_files_are_refused() {
+    for (name, setup, word) in broken() {
+        let output = check(&setup);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains("postern.toml:"), "{name}: file:line:column in {said}");
+        assert!(said.to_lowercase().contains(&word.to_lowercase()), "{name}: {word:?} in {said}");
+        assert!(!said.contains("panicked") && !said.contains("hunter2"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_gateway_does_not_start_with_them() {
+    for (name, setup, word) in broken().into_iter().step_by(7) {
+        let (code, said) = refuses_to_start(&setup);
+        assert_eq!(code, 2, "{name}: {said}");
+        assert!(said.to_lowercase().contains(&word.to_lowercase()), "{name}: {said}");
+    }
+}
+
+/// All errors at once, each with line and column of its own.
+#[test]
+fn all_errors_are_told_at_once() {
+    let setup = good()
+        .set("limits", "body_byte", "1")
+        .set("timeouts", "header", "\"soon\"")
+        .set("listen", "trusted_proxies", "[\"x\"]")
+        .route("x", "path = \"/x\"\nupstream = \"nobody\"")
+        .route("y", "path = \"y\"");
+    let said = text(&check(&setup));
+    let places: std::collections::HashSet<&str> =
+        said.split_whitespace().filter(|word| word.starts_with("postern.toml:")).collect();
+    // The last line counts them and names no place.
+    let places: Vec<_> = places.into_iter().filter(|place| *place != "postern.toml:").collect();
+    assert!(places.len() >= 5, "{said}");
+    for place in places {
+        let mut numbers = place.trim_end_matches(':').split(':').skip(1);
+        let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok());
+        assert!(number().is_some() && number().is_some(), "{place}");
+    }
+}
+
+/// Files that others may write or read are no place for rules and keys.
+#[test]
+fn permissions() {
+    for (file, mode) in
+        [("postern.toml", 0o666), ("postern.toml", 0o620), ("key.pem", 0o644), ("key.pem", 0o660)]
+    {
+        let dir = TempDir::new().unwrap();
+        good().write(dir.path());
+        let path = dir.path().join(file);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = run(&dir, &["run", "--config", "postern.toml"], "");
+        assert!(!output.status.success(), "{file} with mode {mode:o}");
+        assert!(text(&output).contains("chmod"), "{}", text(&output));
+    }
+}
+
+/// Offline verbs run no command and read no interpolated file.
+#[test]
+fn checking_runs_no_commands() {
+    let setup = good()
+        .unset("admin", "secret_file")
+        .set("admin", "secret_command", "[\"touch\", \"it-ran\"]")
+        .set("listen", "public_url", "\"${file:url.txt}\"")
+        .file("url.txt", "https://api.test");
+    let dir = TempDir::new().unwrap();
+    setup.write(dir.path());
+    for verb in ["check", "routes"] {
+        run(&dir, &[verb, "--config", "postern.toml"], "");
+        assert!(!dir.path().join("it-ran").exists(), "{verb}");
+    }
+}
+
+#[test]
+fn no_file_and_odd_files() {
+    let dir = TempDir::new().unwrap();
+    let output = run(&dir, &["check", "--config", "missing.toml"], "");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("missing.toml"));
+    for contents in [&b""[..], b"\xff\xfe", b"[[[[", b"\0", &[b'['; 100_000]] {
+        std::fs::write(dir.path().join("odd.toml"), contents).unwrap();
+        let output = run(&dir, &["check", "--config", "odd.toml"], "");
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(!text(&output).contains("panicked"), "{}", text(&output));
+    }
+}

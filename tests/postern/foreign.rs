@@ -1,6 +1,8 @@
 //! Tokens made by other people's libraries (`tests/foreign`), with every algorithm that each of
 //! them shares with Postern: accepted as they are, refused with one bit flipped.
 
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, Validation};
 use serde::Deserialize;
 
 use crate::harness::gateway::Gateway;
@@ -84,5 +86,23 @@ fn one_flipped_bit_in_them_is_noticed() {
             assert_eq!(answer.status, 401, "{name}: character {at}");
         }
         app.saw_nothing(&name);
+    }
+}
+
+/// The fixtures are good without any gateway: a verifier that is not its code accepts them.
+#[test]
+fn the_fixtures_verify_by_themselves() {
+    let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    let mut keys: JwkSet = serde_json::from_str(PUBLIC_KEYS).unwrap();
+    keys.keys.extend(serde_json::from_str::<JwkSet>(HMAC_KEYS).unwrap().keys);
+    for (name, fixture) in fixtures() {
+        let key = DecodingKey::from_jwk(keys.find(&fixture.kid).unwrap()).unwrap();
+        let mut validation = Validation::new(fixture.algorithm.parse().unwrap());
+        validation.set_issuer(&["https://foreign.example"]);
+        validation.set_audience(&["https://api.example"]);
+        let token = jsonwebtoken::decode::<serde_json::Value>(&fixture.token, &key, &validation);
+        let token = token.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(token.claims["jti"], name);
+        assert_eq!(token.header.kid, Some(fixture.kid));
     }
 }

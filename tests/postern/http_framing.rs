@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::harness::client::Connection;
+use crate::harness::each;
 use crate::harness::gateway::Gateway;
 use crate::harness::setup::HOST;
 use crate::harness::upstream::{Seen, Upstream};
@@ -215,7 +216,7 @@ fn the_body_of_a_refused_request_is_not_the_next_request() {
         let first = connection.answer("POST");
         assert!(first.status >= 400, "{head}");
         // Whether or not the connection goes on, the body was not a request.
-        drop(connection.closes_within(Duration::from_millis(200)));
+        let _closed = connection.closes_within(Duration::from_millis(200));
         app.saw_nothing(&head);
     }
 }
@@ -241,12 +242,12 @@ fn pipelined_requests_are_judged_one_by_one() {
 fn run(rows: impl Iterator<Item = (&'static str, Must, String)>) {
     let app = Upstream::start();
     let gateway = Gateway::standard(&app);
-    for (source, must, bytes) in rows {
+    each(rows, |(source, must, bytes)| {
         app.forget();
         let mut connection = gateway.https().connect();
         connection.write((bytes + SMUGGLED).as_bytes());
         judge(source, must, &mut connection, &app);
-    }
+    });
 }
 
 fn judge(source: &str, must: Must, connection: &mut Connection, app: &Upstream) {

@@ -10,7 +10,8 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::disallowed_methods,
-    reason = "a test may panic, and its threads may sleep"
+    clippy::print_stdout,
+    reason = "a test may panic, its threads may sleep, and trials print what they measured"
 )]
 
 mod harness;
@@ -19,6 +20,7 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+
 mod authorise;
 mod blocklist;
 mod bounds;
@@ -32,6 +34,7 @@ mod headers;
 mod http2;
 mod http_framing;
 mod http_responses;
+mod huge_bodies;
 mod identity;
 mod limits;
 mod logs;
@@ -39,8 +42,12 @@ mod paths;
 mod proxying;
 mod reload;
 mod shared_limits;
+mod review;
 mod signals;
 mod slow_peers;
+mod soak;
 mod tls;
+mod listeners;
 mod tokens;
+mod claims;
 mod websocket;

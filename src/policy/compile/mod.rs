@@ -96,7 +96,7 @@ fn tls_server(
     let raw = &config.tls;
     for pair in &raw.certificates {
         let key = &pair.get_ref().key;
-        if let Err(error) = config::check_key_permissions(&resolve(key)) {
+        if let Err(error) = config::check_certificate_key_permissions(&resolve(key)) {
             problems.push(Problem::at(key.span(), error.to_string()));
         }
     }

@@ -181,7 +181,7 @@ impl Connection {
             }
             answer.interim = std::mem::take(&mut interim);
             let bodiless = method == "HEAD" || [101, 204, 304].contains(&answer.status);
-            if !bodiless && !(method == "CONNECT" && answer.status == 200) {
+            if !bodiless {
                 self.body(&mut answer)?;
             }
             return Ok(answer);

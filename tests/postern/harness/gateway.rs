@@ -177,7 +177,7 @@ impl Gateway {
         let mut found = Vec::new();
         soon("the access log has the request", || {
             found = self.access_log();
-            found.retain(|line| line["request_id"] == request_id);
+            found.retain(|line| line["event"] == "access" && line["request_id"] == request_id);
             !found.is_empty()
         });
         assert_eq!(found.len(), 1, "one line per request");
@@ -197,9 +197,10 @@ impl Gateway {
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one just built, or the release build that `tests/extended.sh` names.
 pub fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_postern"))
+    let named = std::env::var_os("POSTERN_TEST_BINARY").map(PathBuf::from);
+    named.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_postern")))
 }
 
 /// A command of the binary under test, run in `dir`, with no settings from outside.

@@ -83,11 +83,6 @@ impl H2 {
         }
         self.send(request.body(Full::default()).unwrap())
     }
-
-    /// Whether the connection still takes requests.
-    pub fn is_open(&self) -> bool {
-        !self.sender.is_closed()
-    }
 }
 
 /// Frame types (RFC 9113 §6).

@@ -13,6 +13,7 @@ pub mod setup;
 pub mod tokens;
 pub mod upstream;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Polls `condition` until it holds; panics, naming `what`, after `limit`.
@@ -27,6 +28,19 @@ pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
 /// `eventually` with a limit that is generous on a loaded machine.
 pub fn soon(what: &str, condition: impl FnMut() -> bool) {
     eventually(what, Duration::from_secs(10), condition);
+}
+
+/// Runs `judge` on every row of a table and fails with all rows that failed, not just the first.
+pub fn each<R>(rows: impl IntoIterator<Item = R>, mut judge: impl FnMut(R)) {
+    let mut failed = Vec::new();
+    for row in rows {
+        let outcome = catch_unwind(AssertUnwindSafe(|| judge(row)));
+        if let Err(panic) = outcome {
+            let text = panic.downcast_ref::<String>().cloned();
+            failed.push(text.unwrap_or_else(|| "a row panicked".to_owned()));
+        }
+    }
+    assert!(failed.is_empty(), "{} rows failed:\n{}", failed.len(), failed.join("\n\n"));
 }
 
 /// Seconds since the epoch, as tokens count them.

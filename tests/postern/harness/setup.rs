@@ -92,7 +92,8 @@ impl Setup {
             text.push_str(&format!("audiences = [\"{AUDIENCE}\"]\n"));
         }
         if !says("algorithms =") {
-            let names: Vec<_> = keys.iter().map(|key| format!("\"{}\"", key.algorithm)).collect();
+            let mut names: Vec<_> = keys.iter().map(|key| format!("{:?}", key.algorithm)).collect();
+            names.dedup();
             text.push_str(&format!("algorithms = [{}]\n", names.join(", ")));
         }
         for key in keys {
@@ -111,12 +112,6 @@ impl Setup {
             }
         }
         self.tables.push(text);
-        self
-    }
-
-    /// Any further text with a table header of its own.
-    pub fn table(mut self, text: &str) -> Self {
-        self.tables.push(text.to_owned());
         self
     }
 

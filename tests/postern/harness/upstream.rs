@@ -209,6 +209,9 @@ fn serve(shared: &Shared, stream: TcpStream) {
     while let Some(mut seen) = head(&mut reader) {
         seen.connection = connection;
         if shared.early {
+            // What came with the head is the answerer's as well.
+            seen.body = reader.buffer().to_vec();
+            reader.consume(seen.body.len());
             shared.seen.lock().unwrap().push(seen.clone());
         } else {
             seen.complete = body(&mut reader, &mut writer, &mut seen).is_some();

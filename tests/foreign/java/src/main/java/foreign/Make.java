@@ -60,6 +60,6 @@ public final class Make {
                 + "\",\n    \"kid\": \"foreign-" + algorithm
                 + "\",\n    \"token\": \"" + token(algorithm) + "\"\n  }");
         }
-        System.out.println(made);
+        Files.writeString(Path.of(System.getenv("OUTPUT")), made + "\n");
     }
 }

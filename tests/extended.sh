@@ -1,0 +1,78 @@
+#!/bin/sh
+# The slow trials, against the release build: the whole suite again, a soak of five minutes, bodies
+# of two GiB, and the foreign libraries' tokens made anew. Prints 'N passed, N failed' at the end.
+#
+# usage: tests/extended.sh          everything (about 20 minutes on two cores)
+#        POSTERN_SOAK_SECONDS=60 tests/extended.sh    a shorter soak
+set -u
+cd "$(dirname "$0")/.."
+
+passed=0
+failed=0
+trial() { # name, command...
+    name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+        echo "== $name: passed"
+    else
+        failed=$((failed + 1))
+        echo "== $name: FAILED"
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+install_tools() {
+    packages=""
+    have wrk || packages="$packages wrk"
+    have openssl || packages="$packages openssl"
+    have go || packages="$packages golang-go"
+    if ! have mvn || ! have javac; then
+        packages="$packages maven default-jdk-headless"
+    fi
+    [ -z "$packages" ] && return 0
+    if ! have apt-get; then
+        echo "Missing. Install what your system calls:$packages" >&2
+        return 1
+    fi
+    sudo=""
+    [ "$(id -u)" -eq 0 ] || sudo="sudo"
+    # shellcheck disable=SC2086
+    $sudo apt-get install -y --no-install-recommends $packages ||
+        { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $packages; }
+}
+
+release_build() {
+    cargo build --release --locked
+}
+
+# The harness stays a debug build; the gateway is the release build.
+against_release() {
+    directory=${CARGO_TARGET_DIR:-target}
+    POSTERN_TEST_BINARY="$(cd "$directory/release" && pwd)/postern" \
+        cargo test --locked --test postern -- "$@"
+}
+
+# New tokens by the same programs must be accepted like the committed ones, which are put back.
+foreign_tokens() {
+    saved=$(mktemp -d)
+    cp tests/foreign/fixtures/*.json "$saved/"
+    tests/foreign/generate.sh && against_release foreign::
+    result=$?
+    cp "$saved"/*.json tests/foreign/fixtures/
+    rm -rf "$saved"
+    return "$result"
+}
+
+trial "tools" install_tools
+trial "what the tests need" ./tests/run.sh --no-run
+trial "release build" release_build
+trial "the suite against the release build" against_release
+trial "two GiB up and down" against_release --ignored --nocapture --test-threads 1 huge_bodies::
+trial "soak" against_release --ignored --nocapture soak::
+trial "foreign tokens made anew" foreign_tokens
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Installs what the tests need and is missing, then runs all of them. Safe to run again and again.
+#
+# Debian and Ubuntu: missing packages are installed by apt (with sudo when not root).
+# macOS: says what to install with Homebrew.
+#
+# usage: tests/run.sh [ARGUMENTS FOR cargo test]
+set -eu
+cd "$(dirname "$0")/.."
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# python3 alone is not enough: Debian keeps venv in a package of its own.
+have_venv() { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }
+
+packages=""
+brews=""
+need() { # program's check, Debian packages, Homebrew formula
+    if ! "$1"; then
+        packages="$packages $2"
+        brews="$brews $3"
+    fi
+}
+have_redis() { have redis-server; }
+have_node() { have node; }
+have_npm() { have npm; }
+have_curl() { have curl; }
+have_compiler() { have cc; }
+need have_redis redis-server redis
+need have_node nodejs node
+need have_npm npm node
+need have_venv "python3 python3-venv" python
+need have_curl curl curl
+need have_compiler build-essential ""
+
+if [ -n "$packages" ]; then
+    case "$(uname -s)" in
+    Darwin)
+        echo "Missing. Install with: brew install$brews" >&2
+        exit 1
+        ;;
+    esac
+    if ! have apt-get; then
+        echo "Missing. Install what your system calls:$packages" >&2
+        exit 1
+    fi
+    sudo=""
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo="sudo"
+    fi
+    echo "Installing:$packages"
+    # Lists that are too old name versions that are gone: refresh them once and try again.
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $packages ||
+        { $sudo apt-get update &&
+            DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $packages; }
+fi
+if ! have cargo; then
+    echo "Missing: Rust. See https://rustup.rs" >&2
+    exit 1
+fi
+
+# Express 5 wants it so.
+if ! node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
+    echo "Node.js 18 or newer is needed; this is $(node --version)." >&2
+    exit 1
+fi
+
+mkdir -p tests/.cache
+
+# The unmodified upstreams. A stamp of the lock file makes the second run quick.
+same() { [ -f "$2" ] && cmp -s "$1" "$2"; }
+
+express=tests/apps/express
+if ! same "$express/package-lock.json" tests/.cache/express.lock || [ ! -d "$express/node_modules" ]; then
+    (cd "$express" && npm ci --ignore-scripts --no-audit --no-fund)
+    cp "$express/package-lock.json" tests/.cache/express.lock
+fi
+
+flask=tests/apps/flask
+if ! same "$flask/requirements.txt" tests/.cache/flask.lock || [ ! -x tests/.cache/flask/bin/python ]; then
+    rm -rf tests/.cache/flask
+    python3 -m venv tests/.cache/flask
+    tests/.cache/flask/bin/pip install --quiet --disable-pip-version-check -r "$flask/requirements.txt"
+    cp "$flask/requirements.txt" tests/.cache/flask.lock
+fi
+
+exec cargo test --locked "$@"
