@@ -211,6 +211,8 @@ pub fn postern(dir: &TempDir) -> Command {
     }
     // Two workers: few enough to be cheap, enough to show what one worker alone would hide.
     command.env("POSTERN_WORKERS", "2").env("NO_COLOR", "1").current_dir(dir.path());
+    // What a killed `demo` leaves behind goes with the directory.
+    command.env("TMPDIR", dir.path());
     command
 }
 
