@@ -243,6 +243,12 @@ impl Blocklist {
 }
 
 impl WorkerBlocklist {
+    /// The worker's side of the store that it asks.
+    #[must_use]
+    pub const fn store(&self) -> &WorkerStore {
+        &self.store
+    }
+
     /// Asks whether a verified token is revoked.
     ///
     /// # Errors

@@ -320,6 +320,9 @@ pub struct RouteLimit {
     /// Which requests count; default all.
     #[serde(default)]
     pub count: Count,
+    /// Whether all gateways of the store count together; default false.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// Which requests count against a limit.

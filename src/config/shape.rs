@@ -61,7 +61,7 @@ pub(super) const TABLES: [&str; 24] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 14] = [
+const LATER: [(&str, &str, &str); 13] = [
     ("", "clients", "leave the section out"),
     ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
@@ -74,7 +74,6 @@ const LATER: [(&str, &str, &str); 14] = [
     ("issuers[]", "kind", "leave it out"),
     ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
     ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
-    ("routes[].limits[]", "shared", "leave it out: each gateway counts for itself"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 

@@ -1,10 +1,13 @@
 //! What is counted together: a 128-bit keyed hash of the parts of a limit's key.
 //!
 //! The hash keeps memory flat whatever a client sends, keeps account names out of memory, and its
-//! random seed keeps a stranger from finding another one's key.
+//! random seed keeps a stranger from finding another one's key. Keys that gateways share have no
+//! such seed: see [`super::Shared`].
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+
+use aws_lc_rs::digest;
 
 /// One counted thing. Two equal keys are, for all that can be done about it, the same parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,11 +15,17 @@ pub struct Key(pub(super) u128);
 
 /// Collects the parts of a key, in order. Each part is framed by its length, so that no two lists
 /// of parts read alike.
-pub struct KeyBuilder {
+pub struct KeyBuilder(State);
+
+enum State {
     // SipHash under one random key over two inputs that differ in their first byte: as good as
     // 128 independent bits.
-    high: <RandomState as BuildHasher>::Hasher,
-    low: <RandomState as BuildHasher>::Hasher,
+    Own {
+        high: <RandomState as BuildHasher>::Hasher,
+        low: <RandomState as BuildHasher>::Hasher,
+    },
+    /// SHA-256, of which the first half is kept: the same on every gateway.
+    Shared(Box<digest::Context>),
 }
 
 impl KeyBuilder {
@@ -24,15 +33,28 @@ impl KeyBuilder {
         let (mut high, mut low) = (seed.build_hasher(), seed.build_hasher());
         high.write_u8(1);
         low.write_u8(0);
-        Self { high, low }
+        Self(State::Own { high, low })
+    }
+
+    /// A key that other gateways count under too; goes on where `start` stands.
+    pub(super) fn shared(start: &digest::Context) -> Self {
+        Self(State::Shared(Box::new(start.clone())))
     }
 
     /// A part that is there, possibly empty.
     #[must_use]
     pub fn part(mut self, bytes: &[u8]) -> Self {
-        for hasher in [&mut self.high, &mut self.low] {
-            hasher.write_usize(bytes.len());
-            hasher.write(bytes);
+        match &mut self.0 {
+            State::Own { high, low } => {
+                for hasher in [high, low] {
+                    hasher.write_usize(bytes.len());
+                    hasher.write(bytes);
+                }
+            }
+            State::Shared(context) => {
+                context.update(&(bytes.len() as u64).to_be_bytes());
+                context.update(bytes);
+            }
         }
         self
     }
@@ -40,8 +62,12 @@ impl KeyBuilder {
     /// A part that is not there; differs from an empty one.
     #[must_use]
     pub fn absent(mut self) -> Self {
-        for hasher in [&mut self.high, &mut self.low] {
-            hasher.write_usize(usize::MAX);
+        match &mut self.0 {
+            State::Own { high, low } => {
+                high.write_usize(usize::MAX);
+                low.write_usize(usize::MAX);
+            }
+            State::Shared(context) => context.update(&u64::MAX.to_be_bytes()),
         }
         self
     }
@@ -58,7 +84,15 @@ impl KeyBuilder {
     /// The key of these parts.
     #[must_use]
     pub fn finish(self) -> Key {
-        Key(u128::from(self.high.finish()) << 64 | u128::from(self.low.finish()))
+        match self.0 {
+            State::Own { high, low } => {
+                Key(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+            }
+            State::Shared(context) => {
+                let hash = context.finish();
+                Key(hash.as_ref().first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes)))
+            }
+        }
     }
 }
 

@@ -136,16 +136,18 @@ impl<C: Clock> Limiter<C> {
 
     fn decision(&self, answer: Result<StateSnapshot, NotUntil<C::Instant>>) -> Decision {
         match answer {
-            Ok(after) => {
-                let (limit, remaining) = (self.quota.count.get(), after.remaining_burst_capacity());
-                let reset = if remaining < limit { self.quota.interval() } else { Duration::ZERO };
-                Decision { allowed: true, limit, remaining, retry_after: Duration::ZERO, reset }
-            }
+            Ok(after) => self.admission(after.remaining_burst_capacity()),
             Err(until) => self.refusal(until.wait_time_from(self.states.clock().now())),
         }
     }
 
-    fn refusal(&self, wait: Duration) -> Decision {
+    pub(super) fn admission(&self, remaining: u32) -> Decision {
+        let limit = self.quota.count.get();
+        let reset = if remaining < limit { self.quota.interval() } else { Duration::ZERO };
+        Decision { allowed: true, limit, remaining, retry_after: Duration::ZERO, reset }
+    }
+
+    pub(super) fn refusal(&self, wait: Duration) -> Decision {
         let wait = wait.max(WAIT_MIN);
         Decision {
             allowed: false,

@@ -5,7 +5,8 @@
 //! minutes. This module adds what governor leaves open: a hard bound on memory, keys that cannot be
 //! read back, counting of failures alone, and state that survives a reload.
 //!
-//! It never reads configuration, never answers a request and never waits: it says allowed or not.
+//! It never reads configuration and never answers a request: it says allowed or not. It never
+//! waits either, but for the store where a limit is kept there for several gateways.
 
 mod failures;
 mod field;
@@ -14,6 +15,7 @@ mod key;
 mod limiter;
 mod registry;
 mod rule;
+mod shared;
 mod store;
 
 pub use failures::{AuthFailures, Reservation};
@@ -23,3 +25,4 @@ pub use key::{Key, KeyBuilder, client_network};
 pub use limiter::{Decision, Limiter, Quota, TRACKED_KEYS_MAX};
 pub use registry::{LimiterId, Registry};
 pub use rule::{By, Count, Limit, Parts};
+pub use shared::{Flight, Shared, Taken};

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::field::{FieldError, form_field, json_field};
 use super::key::Key;
 use super::limiter::Limiter;
+use super::shared::{Shared, Taken};
 use crate::token::ClaimPath;
 
 /// What is counted.
@@ -58,8 +59,10 @@ pub struct Limit<C: Clock = DefaultClock> {
     pub by: Vec<By>,
     /// What is counted.
     pub count: Count,
-    /// The counts.
+    /// The counts of this gateway.
     pub limiter: Arc<Limiter<C>>,
+    /// Where it is counted together with other gateways (`shared = true`).
+    pub shared: Option<Shared>,
 }
 
 impl<C: Clock> Limit<C> {
@@ -82,7 +85,7 @@ impl<C: Clock> Limit<C> {
     ///
     /// [`FieldError`] when a body field cannot be read without doubt.
     pub fn key(&self, parts: &Parts<'_>) -> Result<Key, FieldError> {
-        let mut key = self.limiter.key();
+        let mut key = self.shared.as_ref().map_or_else(|| self.limiter.key(), Shared::key);
         for by in &self.by {
             key = match by {
                 By::Client => key.client(parts.client),
@@ -108,6 +111,19 @@ impl<C: Clock> Limit<C> {
         }
         Ok(key.finish())
     }
+
+    /// Decides on one request by this gateway's own counts, and counts it when it is allowed. The
+    /// reservation, where there is one, is to be told how the request ended.
+    pub fn take(&self, key: Key) -> Taken<C> {
+        let (decision, reservation) = match self.count {
+            Count::All => (self.limiter.admit(key), None),
+            Count::Failures => match self.limiter.reserve(key) {
+                Ok((reservation, decision)) => (decision, Some(reservation)),
+                Err(decision) => (decision, None),
+            },
+        };
+        Taken { decision, reservation, flight: None }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +139,7 @@ mod tests {
     fn limit(by: Vec<By>) -> Limit {
         let quota = Quota { count: NonZeroU32::MIN, per: Duration::from_secs(60) };
         let limiter = Arc::new(Limiter::new(quota));
-        Limit { name: "login".into(), by, count: Count::All, limiter }
+        Limit { name: "login".into(), by, count: Count::All, limiter, shared: None }
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -3,6 +3,7 @@
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tokio::task::JoinHandle;
 
 use super::authenticate::Caller;
 use super::forward::Inbound;
@@ -10,8 +11,8 @@ use super::reject::Limited;
 use super::{Rejection, Trip};
 use crate::body::Body;
 use crate::limit::{
-    self, BODY_BYTES_MAX, Count, Decision, FieldError, Limit, Quota, Reservation, policy_field,
-    rate_limit_field, retry_after,
+    self, BODY_BYTES_MAX, Decision, FieldError, Flight, Limit, Quota, Reservation, Taken,
+    policy_field, rate_limit_field, retry_after,
 };
 use crate::policy::Route;
 
@@ -22,6 +23,7 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 #[derive(Default)]
 pub struct Tally {
     reservations: Vec<Reservation>,
+    flights: Vec<Flight>,
     asked: Vec<(String, Quota, Decision)>,
 }
 
@@ -41,7 +43,7 @@ pub async fn early(
         inbound.buffer(BODY_BYTES_MAX, trip.policy.timeouts.body_idle).await?;
     }
     for limit in &route.early_limits {
-        tally.ask(limit, trip, &parts.headers, inbound, None)?;
+        tally.ask(limit, trip, &parts.headers, inbound, None).await?;
     }
     Ok(tally)
 }
@@ -51,7 +53,7 @@ pub async fn early(
 /// # Errors
 ///
 /// As [`early`].
-pub fn late(
+pub async fn late(
     trip: &Trip,
     route: &Route,
     parts: &Parts,
@@ -60,13 +62,13 @@ pub fn late(
     mut tally: Tally,
 ) -> Result<Tally, Rejection> {
     for limit in &route.late_limits {
-        tally.ask(limit, trip, &parts.headers, inbound, caller)?;
+        tally.ask(limit, trip, &parts.headers, inbound, caller).await?;
     }
     Ok(tally)
 }
 
 impl Tally {
-    fn ask(
+    async fn ask(
         &mut self,
         limit: &Limit,
         trip: &Trip,
@@ -84,22 +86,19 @@ impl Tally {
             FieldError::Malformed => Rejection::BadRequest("limit_field"),
             FieldError::Unsupported => Rejection::UnsupportedMedia,
         })?;
-        let decision = match limit.count {
-            Count::All => limit.limiter.admit(key),
-            Count::Failures => match limit.limiter.reserve(key) {
-                Ok((reservation, decision)) => {
-                    self.reservations.push(reservation);
-                    decision
-                }
-                Err(decision) => decision,
-            },
+        let counter = trip.worker.blocklist.store().counter();
+        let Taken { decision, reservation, flight } = match limit.shared.as_ref().zip(counter) {
+            Some((shared, counter)) => limit.take_shared(shared, counter, key).await,
+            None => limit.take(key),
         };
+        self.reservations.extend(reservation);
+        self.flights.extend(flight);
         self.asked.push((limit.name.clone(), limit.limiter.quota(), decision));
         if decision.allowed {
             return Ok(());
         }
         // Refused here, this request is nobody's failed attempt.
-        self.give_back();
+        drop(self.give_back());
         Err(Rejection::Limited(Box::new(Limited {
             by: "rate_limit",
             retry_after: retry_after(&decision),
@@ -112,7 +111,7 @@ impl Tally {
     /// # Errors
     ///
     /// Passes the rejection on.
-    pub fn settle(
+    pub async fn settle(
         mut self,
         answer: Result<Response<Body>, Rejection>,
     ) -> Result<Response<Body>, Rejection> {
@@ -124,7 +123,7 @@ impl Tally {
                 let failed =
                     matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
                 if !failed {
-                    self.give_back();
+                    given_back(self.give_back()).await;
                 }
                 response.headers_mut().extend(self.fields());
                 Ok(response)
@@ -132,15 +131,17 @@ impl Tally {
             // The upstream was never reached: nobody failed. Anything later counts.
             Err(rejection) => {
                 if rejection.status().is_server_error() && rejection.reason().contains("connect") {
-                    self.give_back();
+                    given_back(self.give_back()).await;
                 }
                 Err(rejection)
             }
         }
     }
 
-    fn give_back(&mut self) {
+    /// Gives back every unit held; what the store is still being told.
+    fn give_back(&mut self) -> Vec<JoinHandle<()>> {
         self.reservations.drain(..).for_each(Reservation::succeeded);
+        self.flights.drain(..).filter_map(Flight::give_back).collect()
     }
 
     fn fields(&self) -> Vec<(HeaderName, HeaderValue)> {
@@ -152,5 +153,13 @@ impl Tally {
             .into_iter()
             .chain(left.map(|value| (LEFT, value)))
             .collect()
+    }
+}
+
+/// Waits until the store knows, so that a client which has its answer has its unit too; each
+/// within `[store] timeout`.
+async fn given_back(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        drop(task.await);
     }
 }

@@ -116,7 +116,7 @@ async fn take(
     let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
     let free = preflight.is_some() && route.forward_preflight;
     let caller = if free { None } else { authenticate(trip, &route, &parts).await? };
-    let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally)?;
+    let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally).await?;
     if let Some(caller) = &caller {
         if route.csrf && caller.origin == Origin::Cookie {
             let public = head.origin(&trip.policy).ok_or(Rejection::Csrf("csrf"))?;
@@ -128,7 +128,7 @@ async fn take(
     }
     let outbound = Outbound { parts, head, hop, upgrade };
     let answer = forward::forward(trip, &route, outbound, inbound).await;
-    tally.settle(answer)
+    tally.settle(answer).await
 }
 
 fn find(

@@ -13,6 +13,10 @@ use std::time::Duration;
 pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
+pub use self::meter::{Level, Meter, Outcome};
+pub use self::redis::Counter;
+#[cfg(test)]
+pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
 use self::redis::{Redis, RedisWorker};
 pub use self::settings::{Address, Settings};
 use crate::time::UnixTime;
@@ -21,6 +25,7 @@ use crate::token::Lookup;
 mod embedded;
 mod entry;
 mod error;
+mod meter;
 mod redis;
 mod settings;
 #[cfg(test)]
@@ -286,6 +291,16 @@ impl WorkerStore {
         match &self.0 {
             WorkerEngine::Embedded(embedded) => Ok(embedded.look_up(lookup, now)),
             WorkerEngine::Redis(redis) => redis.look_up(lookup).await,
+        }
+    }
+
+    /// The way to rate limits that other gateways share. `None` for the embedded store: it serves
+    /// one process, whose own memory counts the same.
+    #[must_use]
+    pub const fn counter(&self) -> Option<&Counter> {
+        match &self.0 {
+            WorkerEngine::Embedded(_) => None,
+            WorkerEngine::Redis(redis) => Some(redis.counter()),
         }
     }
 }

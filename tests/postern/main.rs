@@ -42,6 +42,7 @@ mod paths;
 mod proxying;
 mod reload;
 mod review;
+mod shared_limits;
 mod signals;
 mod slow_peers;
 mod soak;

@@ -14,7 +14,7 @@ use crate::config::{
     self, Auth, Config, Count, Csrf, HostPattern, List, OnUnreachable, PathPattern, Period,
     Preflight, Problem, Problems, RequiredValue, Spanned, Text, Upgrade,
 };
-use crate::limit::{self, By, Limit, LimiterId, Quota};
+use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
 use crate::policy::canonical::folded;
 use crate::policy::route::{Access, Demand, HostRule, Route};
 use crate::policy::router::{Conflict, Pattern, Router};
@@ -217,8 +217,9 @@ fn limits(raw: &config::Route, context: Context<'_>, problems: &mut Problems) ->
             Count::Failures => limit::Count::Failures,
         };
         let id = LimiterId { route: route.clone(), index, by: format!("{by:?}"), quota, count };
+        let shared = limit.shared.then(|| Shared::new(&id, &by));
         let limiter = context.limiters.limiter(id);
-        limits.push(Limit { name: route.clone(), by, count, limiter });
+        limits.push(Limit { name: route.clone(), by, count, limiter, shared });
     }
     limits
 }

@@ -24,7 +24,7 @@ const TOKENS_MAX: usize = 512;
 
 /// Gathers lookups into batches.
 pub(super) struct Batcher {
-    link: Link,
+    link: Arc<Link>,
     names: Arc<Names>,
     timeout: Duration,
     open: Mutex<Option<Arc<Batch>>>,
@@ -41,7 +41,7 @@ struct Inner {
 }
 
 impl Batcher {
-    pub(super) fn new(link: Link, names: Arc<Names>, timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(link: Arc<Link>, names: Arc<Names>, timeout: Duration) -> Arc<Self> {
         Arc::new(Self { link, names, timeout, open: Mutex::new(None) })
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub(super) generation: String,
     /// `{prefix}blocklist:index`
     pub(super) index: String,
+    /// `{prefix}limit:`
+    pub(super) limit: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -24,6 +26,7 @@ impl Names {
         Arc::new(Self {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
+            limit: format!("{prefix}limit:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use self::batch::Batcher;
 use self::connect::Connector;
+pub use self::counter::Counter;
+#[cfg(test)]
+pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
@@ -15,6 +18,7 @@ use crate::token::Lookup;
 mod answer;
 mod batch;
 mod connect;
+mod counter;
 mod entries;
 mod keys;
 mod link;
@@ -64,7 +68,9 @@ impl Redis {
             self.timeout,
             false,
         );
-        RedisWorker(Batcher::new(link, Arc::clone(&self.names), self.timeout))
+        let link = Arc::new(link);
+        let counter = Counter::new(Arc::clone(&link), &self.names.limit, self.timeout);
+        RedisWorker { batcher: Batcher::new(link, Arc::clone(&self.names), self.timeout), counter }
     }
 
     pub(in crate::store) fn arrivals(&self) -> &Arc<Arrivals> {
@@ -78,10 +84,17 @@ impl Redis {
 }
 
 /// A worker's side.
-pub(in crate::store) struct RedisWorker(Arc<Batcher>);
+pub(in crate::store) struct RedisWorker {
+    batcher: Arc<Batcher>,
+    counter: Counter,
+}
 
 impl RedisWorker {
     pub(in crate::store) async fn look_up(&self, lookup: &Lookup) -> Result<Found, Error> {
-        self.0.look_up(lookup).await
+        self.batcher.look_up(lookup).await
+    }
+
+    pub(in crate::store) const fn counter(&self) -> &Counter {
+        &self.counter
     }
 }
