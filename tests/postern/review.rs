@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::gateway::Gateway;
+use crate::harness::h2::{Frames, kind};
 use crate::harness::setup::{HOST, Setup};
-use crate::harness::upstream::{After, Upstream};
+use crate::harness::upstream::{After, Upstream, reply};
 
 /// Generous, for a loaded machine.
 const SOON: Duration = Duration::from_secs(6);
@@ -98,4 +99,82 @@ fn an_upstream_that_reads_no_body_is_a_slow_one() {
     while start.elapsed() < SOON && connection.try_write(&[b'a'; 65536]).is_ok() {}
     assert_eq!(connection.answer("POST").status, 504);
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+fn impatient(app: &Upstream) -> Gateway {
+    let mut setup = Setup::standard(app);
+    for name in ["header", "body_idle", "keep_alive"] {
+        setup = setup.set("timeouts", name, "\"1s\"");
+    }
+    Gateway::start(&setup)
+}
+
+fn megabyte() -> Upstream {
+    Upstream::with(|_, stream| {
+        reply(stream, "200 OK", &[], &"x".repeat(1 << 20));
+        After::Keep
+    })
+}
+
+fn ask_h2(gateway: &Gateway, settings: &[u8]) -> Frames {
+    let mut frames = Frames::connect(gateway.address("https"), HOST);
+    frames.write(kind::SETTINGS, 0, 0, settings);
+    let fields =
+        [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/public/x")];
+    frames.head(1, &fields, true);
+    frames
+}
+
+/// R37, R39: the stream's window is where an HTTP/2 client stops reading; its socket still flows.
+#[test]
+fn an_http_2_client_that_opens_no_window() {
+    let app = megabyte();
+    let gateway = impatient(&app);
+    let mut stalled = ask_h2(&gateway, &[]);
+    assert!(stalled.closes_within(SOON), "after the first 64 KiB");
+    let mut closed = ask_h2(&gateway, &[0, 4, 0, 0, 0, 0]);
+    assert!(closed.closes_within(SOON), "SETTINGS_INITIAL_WINDOW_SIZE = 0");
+    gateway.get("/public/x").send().expect(200);
+}
+
+#[test]
+fn an_http_2_client_that_reads_slowly() {
+    let app = megabyte();
+    let gateway = impatient(&app);
+    let mut slow = ask_h2(&gateway, &[]);
+    for _ in 0..10 {
+        assert!(!slow.closes_within(Duration::from_millis(300)), "it takes what it is given");
+        for stream in [0, 1] {
+            slow.write(kind::WINDOW_UPDATE, 0, stream, &[0, 0, 64, 0]);
+        }
+    }
+}
+
+/// RFC 9113 §6.8: an idle connection is closed with GOAWAY, so that the client knows that its
+/// next request is to go elsewhere.
+#[test]
+fn an_idle_http_2_connection_is_told() {
+    let app = Upstream::start();
+    let gateway = impatient(&app);
+    let mut frames = ask_h2(&gateway, &[]);
+    let mut kinds = Vec::new();
+    while let Some(frame) = frames.next() {
+        kinds.push(frame.kind);
+    }
+    assert!(kinds.contains(&kind::GOAWAY), "{kinds:?}");
+}
+
+/// R49: a connection that was accepted gets its first request served, drain or not.
+#[test]
+fn a_request_that_comes_with_the_drain() {
+    let app = Upstream::start();
+    let mut gateway = Gateway::standard(&app);
+    let mut fresh = gateway.https().connect();
+    let mut used = gateway.https().connect();
+    gateway.get("/public/x").on(&mut used).unwrap().expect(200);
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(used.closes_within(SOON), "an idle connection");
+    let answer = gateway.get("/public/x").on(&mut fresh).unwrap().expect(200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(gateway.wait(SOON).success());
 }
