@@ -24,6 +24,7 @@ use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
 use crate::observe::logging;
 use crate::proxy::Gateway;
+use crate::server::BACKLOG_GRACE;
 
 /// How often limiters forget what is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -77,7 +78,10 @@ pub fn run(loaded: Loaded, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Start(error.to_string()))?;
-    runtime.block_on(serve(loaded, options))
+    let result = runtime.block_on(serve(loaded, options));
+    // Whoever reads the access log may have stopped reading: that must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// One provider for TLS, one for JWT; calling it again changes nothing.
@@ -208,14 +212,19 @@ async fn finish(gateway: &Gateway, crew: &start::Crew) {
     tracing::info!(connections = gateway.clients.open_connections(), "draining");
     crew.drain();
     let idle = async {
+        tokio::time::sleep(BACKLOG_GRACE + DRAIN_POLL).await;
         while gateway.clients.open_connections() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
     let again = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
     tokio::select! {
