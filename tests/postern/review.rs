@@ -1,10 +1,12 @@
 //! What a reviewer with an attacker's eyes asked of the request's way.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::{Frames, kind};
 use crate::harness::setup::{HOST, Setup};
+use crate::harness::soon;
 use crate::harness::upstream::{After, Upstream, reply};
 
 /// Generous, for a loaded machine.
@@ -177,4 +179,61 @@ fn a_request_that_comes_with_the_drain() {
     let answer = gateway.get("/public/x").on(&mut fresh).unwrap().expect(200);
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(gateway.wait(SOON).success());
+}
+
+/// R20, R23: the question whether a path has a second reading is asked of the route that was found.
+#[test]
+fn a_preflight_of_a_path_with_capitals() {
+    let app = Upstream::start();
+    let route = "path = \"/Reports/*\"\nmethods = [\"GET\"]\npreflight = \"forward\"";
+    let gateway = Gateway::start(&Setup::standard(&app).route("reports", route));
+    let ask = |path: &str, method: &str| {
+        gateway
+            .request("OPTIONS", path)
+            .header("Origin", "https://app.test")
+            .header("Access-Control-Request-Method", method)
+            .send()
+    };
+    ask("/Reports/x", "GET").expect(200);
+    app.forget();
+    ask("/Reports/x", "DELETE").refused(405);
+    ask("/reports/x", "GET").refused(400);
+    app.saw_nothing("another method, another reading");
+}
+
+/// A tunnel counts as an open connection until it ends, and ends when the gateway does.
+#[test]
+fn a_tunnel_is_given_back() {
+    let app = Upstream::with(|_, stream| {
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        drop(stream.write_all(head.as_bytes()));
+        std::thread::sleep(Duration::from_secs(60));
+        After::Close
+    });
+    let route = "path = \"/ws\"\nauth = \"none\"\nupgrade = [\"websocket\"]";
+    let setup = Setup::standard(&app).route("ws", route).set("timeouts", "drain", "\"2s\"");
+    let mut gateway = Gateway::start(&setup);
+    let open = || gateway.admin_request("GET", "/status").send().json()["connections"].clone();
+    let shake = || {
+        let mut connection = gateway.https().connect();
+        let request = gateway
+            .get("/ws")
+            .header("Connection", "upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        connection.write(&request.bytes());
+        connection.answer("GET").expect(101);
+        connection
+    };
+    let first = shake();
+    assert_eq!(open(), 1);
+    first.vanish();
+    soon("a tunnel whose client is gone is closed", || open() == 0);
+    let _left = shake();
+    gateway.signal(rustix::process::Signal::TERM);
+    let start = Instant::now();
+    assert!(gateway.wait(SOON * 2).success());
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
