@@ -32,6 +32,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const FILES_EVERY: Duration = Duration::from_secs(1);
 /// How often the end of draining is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How long the end waits for whoever reads the access log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// Sockets for clients and upstreams; more than the usual soft limit of 1024.
 const DESCRIPTORS: u64 = 65_536;
 
@@ -79,8 +81,8 @@ pub fn run(loaded: Loaded, options: Options) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::Start(error.to_string()))?;
     let result = runtime.block_on(serve(loaded, options));
-    // Whoever reads the access log may have stopped reading: that must not hold the end up.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // A thread that still waits for that reader is left behind.
+    runtime.shutdown_background();
     result
 }
 
@@ -152,12 +154,12 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     admin.draining.store(true, Ordering::Release);
     finish(&parts.gateway, &crew).await;
     crew.dismiss().await;
-    // The last lines are written once nothing holds the log any more; a connection to the admin
-    // listener may still, for a moment.
-    drop((admin, parts));
-    drop(
-        tokio::time::timeout(DRAIN_POLL * 10, tokio::task::spawn_blocking(|| writer.join())).await,
-    );
+    let gateway = parts.gateway.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        gateway.access.close();
+        writer.join();
+    });
+    drop(tokio::time::timeout(LAST_LINES, written).await);
     Ok(())
 }
 
