@@ -108,12 +108,12 @@ pub struct AccessLog {
     dropped: AtomicU64,
 }
 
-/// Ends the writer: dropping the last [`AccessLog`] and joining this writes what is queued.
+/// Ends the writer: after [`AccessLog::close`] joining this writes what is queued.
 #[derive(Debug)]
 pub struct Writer(Option<JoinHandle<()>>);
 
 impl Writer {
-    /// Waits until every queued line has been written. All [`AccessLog`]s must be gone.
+    /// Waits until every queued line has been written. The [`AccessLog`] must be closed or gone.
     pub fn join(mut self) {
         if let Some(thread) = self.0.take() {
             let _ = thread.join();
@@ -162,6 +162,14 @@ impl AccessLog {
         }
     }
 
+    /// Ends the log: what is queued is still written, what comes later is not. Waits for room in
+    /// the queue.
+    pub fn close(&self) {
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(Vec::new());
+        }
+    }
+
     /// Lines that did not fit into the queue since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -203,6 +211,7 @@ fn write_all(lines: &Receiver<Vec<u8>>, mut sink: BufWriter<Box<dyn io::Write + 
             lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         match next {
+            Ok(line) if line.is_empty() => break,
             Ok(line) => dirty = sink.write_all(&line).is_ok(),
             Err(RecvTimeoutError::Timeout) => dirty = sink.flush().is_err(),
             Err(RecvTimeoutError::Disconnected) => break,

@@ -1,6 +1,6 @@
 //! What is known of the connection that a request came on, and whether anything is going on there.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,11 +76,20 @@ pub struct Activity {
     idle_since: AtomicU64,
     head_since: AtomicU64,
     stalled_since: AtomicU64,
+    /// HTTP/2: an answer can wait for its stream's window while the socket flows.
+    windows: AtomicBool,
+    /// Answers of which a piece waits for its window.
+    waiting: AtomicUsize,
+    /// When the first of them began to wait, or the last one went on.
+    waiting_since: AtomicU64,
 }
 
 /// Held while a request is being answered, its response body included.
 #[derive(Debug)]
-pub struct Running(Arc<Activity>);
+pub struct Running {
+    activity: Arc<Activity>,
+    waits: bool,
+}
 
 impl Activity {
     /// A new connection: the first request head is awaited from now on.
@@ -92,14 +101,28 @@ impl Activity {
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            windows: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            waiting_since: AtomicU64::new(0),
         })
+    }
+
+    /// The connection speaks HTTP/2: from now on [`Running::offers`] and [`Running::goes_on`] count.
+    pub fn has_windows(&self) {
+        self.windows.store(true, Ordering::Release);
     }
 
     /// A request begins.
     pub fn request(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::AcqRel);
         self.head_since.store(0, Ordering::Release);
-        Running(self.clone())
+        Running { activity: self.clone(), waits: false }
+    }
+
+    /// Whether no request has come yet.
+    #[must_use]
+    pub fn awaits_first_request(&self) -> bool {
+        self.head_since.load(Ordering::Acquire) == 1 && !self.is_busy()
     }
 
     /// Bytes arrived from the client.
@@ -142,10 +165,14 @@ impl Activity {
         self.instant(&self.idle_since).filter(|_| !self.is_busy())
     }
 
-    /// Since when the client has taken nothing of what is to be written.
+    /// Since when the client has taken nothing of what is to be written: nothing from the socket,
+    /// or nothing of any answer that waits for its window.
     #[must_use]
     pub fn stalled_since(&self) -> Option<Instant> {
-        self.instant(&self.stalled_since)
+        let waits = self.waiting.load(Ordering::Acquire) > 0;
+        let windows = if waits { self.instant(&self.waiting_since) } else { None };
+        let socket = self.instant(&self.stalled_since);
+        socket.into_iter().chain(windows).min()
     }
 
     fn tick(&self) -> u64 {
@@ -158,10 +185,40 @@ impl Activity {
     }
 }
 
+impl Running {
+    /// Whether the answer may have to wait for a window of its own.
+    #[must_use]
+    pub fn has_window(&self) -> bool {
+        self.activity.windows.load(Ordering::Acquire)
+    }
+
+    /// A piece of the answer was handed over; it may have to wait for the stream's window.
+    pub fn offers(&mut self) {
+        if self.waits || !self.has_window() {
+            return;
+        }
+        let activity = &self.activity;
+        self.waits = true;
+        if activity.waiting.fetch_add(1, Ordering::AcqRel) == 0 {
+            activity.waiting_since.store(activity.tick(), Ordering::Release);
+        }
+    }
+
+    /// The next piece is asked for, or nothing is any more: the client took the last one.
+    pub fn goes_on(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            let activity = &self.activity;
+            activity.waiting_since.store(activity.tick(), Ordering::Release);
+            activity.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.tick(), Ordering::Release);
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.goes_on();
+        self.activity.idle_since.store(self.activity.tick(), Ordering::Release);
+        self.activity.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -182,5 +239,22 @@ mod tests {
         assert!(activity.idle_since().is_some());
         activity.received();
         assert!(activity.head_since().is_some());
+    }
+
+    #[test]
+    fn an_answer_waits_for_its_window_on_http_2_only() {
+        let activity = Activity::new();
+        let mut running = activity.request();
+        running.offers();
+        assert_eq!(activity.stalled_since(), None);
+        activity.has_windows();
+        let mut other = activity.request();
+        running.offers();
+        other.offers();
+        assert!(activity.stalled_since().is_some());
+        running.goes_on();
+        assert!(activity.stalled_since().is_some(), "the other one still waits");
+        drop(other);
+        assert_eq!(activity.stalled_since(), None);
     }
 }

@@ -140,14 +140,16 @@ fn find(
     let policy = &trip.policy;
     let (host, path) = (head.host(), parts.uri.path());
     let mut found = policy.router.find(&host, path, &parts.method);
+    let mut method = &parts.method;
     // A route for GET alone still answers the browser's question whether it may GET.
     if let (Found::MethodNotAllowed(_), Some(preflight)) = (&found, preflight)
         && let Found::Route(index) = policy.router.find(&host, path, &preflight.method)
         && policy.routes.get(index).is_some_and(|route| route.forward_preflight)
     {
         found = Found::Route(index);
+        method = &preflight.method;
     }
-    if policy.reads_twice(&host, path, &parts.method, &found) {
+    if policy.reads_twice(&host, path, method, &found) {
         return Err(Rejection::BadRequest("case_variant_of_another_route"));
     }
     let route = match found {

@@ -14,9 +14,15 @@ use super::connection::Running;
 use super::record::Record;
 use crate::body::{Body, StreamError};
 
+/// The largest piece that is handed to an HTTP/2 connection at once: `SETTINGS_MAX_FRAME_SIZE` of
+/// nearly everybody.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
 /// A body on its way to the client.
 pub struct Outgoing {
     body: Body,
+    /// What is left of a piece that is handed over in parts.
+    rest: Bytes,
     /// Ends, in this order, when the body is dropped.
     ending: Option<Ending>,
 }
@@ -40,13 +46,39 @@ impl Outgoing {
     #[must_use]
     pub fn new(body: Body, mut ending: Ending) -> Self {
         ending.complete = body.is_end_stream();
-        Self { body, ending: Some(ending) }
+        Self { body, rest: Bytes::new(), ending: Some(ending) }
     }
 
     /// The body of an answer that nothing hangs on (redirects, health).
     #[must_use]
     pub const fn plain(body: Body) -> Self {
-        Self { body, ending: None }
+        Self { body, rest: Bytes::new(), ending: None }
+    }
+}
+
+impl Outgoing {
+    /// The next piece; in HTTP/2 a frame's worth at most, so that whether the client takes
+    /// anything shows early.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if self.rest.is_empty() {
+            let frame = Pin::new(&mut self.body).poll_frame(cx);
+            if !self.ending.as_ref().is_some_and(|ending| ending.running.has_window()) {
+                return frame;
+            }
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.len() > PIECE_BYTES_MAX => self.rest = data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return other,
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }
 
@@ -67,12 +99,16 @@ impl HttpBody for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(ending) = &mut this.ending {
+            ending.running.goes_on();
+        }
+        let frame = this.poll_piece(cx);
         if let Some(ending) = &mut this.ending {
             match &frame {
                 Poll::Ready(None) => ending.complete = true,
                 Poll::Ready(Some(Ok(frame))) => {
-                    ending.complete = this.body.is_end_stream();
+                    ending.running.offers();
+                    ending.complete = this.rest.is_empty() && this.body.is_end_stream();
                     if let (Some(record), Some(data)) = (&mut ending.record, frame.data_ref()) {
                         record.bytes_out += data.len() as u64;
                     }
@@ -84,10 +120,16 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if rest > 0 {
+            let upper = hint.upper().map(|upper| upper.saturating_add(rest));
+            hint.set_lower(hint.lower().saturating_add(rest));
+            upper.into_iter().for_each(|upper| hint.set_upper(upper));
+        }
+        hint
     }
 }

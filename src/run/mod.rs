@@ -24,6 +24,7 @@ use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
 use crate::observe::logging;
 use crate::proxy::Gateway;
+use crate::server::BACKLOG_GRACE;
 
 /// How often limiters forget what is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -31,6 +32,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const FILES_EVERY: Duration = Duration::from_secs(1);
 /// How often the end of draining is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How long the end waits for whoever reads the access log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// Sockets for clients and upstreams; more than the usual soft limit of 1024.
 const DESCRIPTORS: u64 = 65_536;
 
@@ -77,7 +80,10 @@ pub fn run(loaded: Loaded, options: Options) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Start(error.to_string()))?;
-    runtime.block_on(serve(loaded, options))
+    let result = runtime.block_on(serve(loaded, options));
+    // A thread that still waits for that reader is left behind.
+    runtime.shutdown_background();
+    result
 }
 
 /// One provider for TLS, one for JWT; calling it again changes nothing.
@@ -148,12 +154,12 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     admin.draining.store(true, Ordering::Release);
     finish(&parts.gateway, &crew).await;
     crew.dismiss().await;
-    // The last lines are written once nothing holds the log any more; a connection to the admin
-    // listener may still, for a moment.
-    drop((admin, parts));
-    drop(
-        tokio::time::timeout(DRAIN_POLL * 10, tokio::task::spawn_blocking(|| writer.join())).await,
-    );
+    let gateway = parts.gateway.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        gateway.access.close();
+        writer.join();
+    });
+    drop(tokio::time::timeout(LAST_LINES, written).await);
     Ok(())
 }
 
@@ -208,14 +214,19 @@ async fn finish(gateway: &Gateway, crew: &start::Crew) {
     tracing::info!(connections = gateway.clients.open_connections(), "draining");
     crew.drain();
     let idle = async {
+        tokio::time::sleep(BACKLOG_GRACE + DRAIN_POLL).await;
         while gateway.clients.open_connections() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
     let again = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+        let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     };
     tokio::select! {

@@ -11,7 +11,9 @@ mod watch;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -53,13 +55,17 @@ pub struct Reception {
     pub drain: drain_signal::Receiver<bool>,
 }
 
+/// How long connections are still accepted once draining begins: those that the kernel has
+/// completed already must not be lost (R49).
+pub const BACKLOG_GRACE: Duration = Duration::from_millis(50);
+
 /// Accepts until draining begins.
 pub async fn accept(listener: TcpListener, reception: Reception) {
-    let mut drain = reception.drain.clone();
+    let mut end = pin!(end_of_accepting(reception.drain.clone()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = drain.wait_for(|draining| *draining) => return,
+            () = &mut end => return,
         };
         match accepted {
             Ok((stream, peer)) => receive(stream, peer.ip(), &reception),
@@ -70,11 +76,11 @@ pub async fn accept(listener: TcpListener, reception: Reception) {
 
 /// Accepts on a unix socket until draining begins.
 pub async fn accept_unix(listener: UnixListener, reception: Reception) {
-    let mut drain = reception.drain.clone();
+    let mut end = pin!(end_of_accepting(reception.drain.clone()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = drain.wait_for(|draining| *draining) => return,
+            () = &mut end => return,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -91,6 +97,11 @@ pub async fn accept_unix(listener: UnixListener, reception: Reception) {
             Err(error) => pause(&error).await,
         }
     }
+}
+
+async fn end_of_accepting(mut drain: drain_signal::Receiver<bool>) {
+    drop(drain.wait_for(|draining| *draining).await);
+    tokio::time::sleep(BACKLOG_GRACE).await;
 }
 
 /// Out of descriptors or memory: the connection stays in the backlog, the worker goes on serving.
@@ -263,6 +274,7 @@ fn terms(
     let timeouts = &policy.timeouts;
     Terms {
         protocol,
+        secure: reception.site == Site::Https,
         limits: policy.limits,
         patience: Patience {
             header: timeouts.header,

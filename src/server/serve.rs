@@ -45,6 +45,8 @@ pub(super) enum Protocol {
 /// What serving takes besides the stream and the service.
 pub(super) struct Terms {
     pub(super) protocol: Protocol,
+    /// Whether the stream is TLS: answers then carry HSTS.
+    pub(super) secure: bool,
     pub(super) limits: RequestLimits,
     pub(super) patience: Patience,
     pub(super) activity: Arc<Activity>,
@@ -58,7 +60,7 @@ where
     F: Fn(Request<Incoming>) -> A + Send + 'static,
     A: Future<Output = Result<Response<Outgoing>, Infallible>> + Send + 'static,
 {
-    let Terms { protocol, limits, patience, activity, drain } = terms;
+    let Terms { protocol, secure, limits, patience, activity, drain } = terms;
     let heads = protocol == Protocol::Http1;
     let io = TokioIo::new(Metered::new(stream, activity.clone(), heads));
     match protocol {
@@ -72,10 +74,11 @@ where
                 && let Some(parts) = connection.into_parts()
                 && !parts.read_buf.is_empty()
             {
-                request_timeout(parts.io.into_inner().into_inner()).await;
+                request_timeout(parts.io.into_inner().into_inner(), secure).await;
             }
         }
         Protocol::Http2 => {
+            activity.has_windows();
             let connection = pin!(http2_builder(limits).serve_connection(io, service_fn(answer)));
             let drain_it = http2::Connection::graceful_shutdown;
             watch(connection, drain_it, &activity, patience, drain).await;
@@ -85,13 +88,14 @@ where
 
 /// Tells a client that was too slow with its request head (RFC 9110 §15.5.9). Once, briefly: it
 /// may not be reading either.
-async fn request_timeout<S: AsyncWrite + Unpin>(mut stream: S) {
+async fn request_timeout<S: AsyncWrite + Unpin>(mut stream: S, secure: bool) {
+    let mut answer = "HTTP/1.1 408 Request Timeout\r\n".to_owned();
+    if secure {
+        answer.push_str("Strict-Transport-Security: max-age=31536000\r\n"); // R28
+    }
+    answer.push_str("Connection: close\r\nContent-Length: 0\r\n\r\n");
     let farewell = async {
-        stream
-            .write_all(
-                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            )
-            .await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await
     };
     drop(tokio::time::timeout(Duration::from_secs(1), farewell).await);

@@ -1,10 +1,13 @@
 //! What a reviewer with an attacker's eyes asked of the request's way.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::harness::gateway::Gateway;
+use crate::harness::h2::{Frames, kind};
 use crate::harness::setup::{HOST, Setup};
-use crate::harness::upstream::{After, Upstream};
+use crate::harness::soon;
+use crate::harness::upstream::{After, Upstream, reply};
 
 /// Generous, for a loaded machine.
 const SOON: Duration = Duration::from_secs(6);
@@ -97,5 +100,140 @@ fn an_upstream_that_reads_no_body_is_a_slow_one() {
     let start = Instant::now();
     while start.elapsed() < SOON && connection.try_write(&[b'a'; 65536]).is_ok() {}
     assert_eq!(connection.answer("POST").status, 504);
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+fn impatient(app: &Upstream) -> Gateway {
+    let mut setup = Setup::standard(app);
+    for name in ["header", "body_idle", "keep_alive"] {
+        setup = setup.set("timeouts", name, "\"1s\"");
+    }
+    Gateway::start(&setup)
+}
+
+fn megabyte() -> Upstream {
+    Upstream::with(|_, stream| {
+        reply(stream, "200 OK", &[], &"x".repeat(1 << 20));
+        After::Keep
+    })
+}
+
+fn ask_h2(gateway: &Gateway, settings: &[u8]) -> Frames {
+    let mut frames = Frames::connect(gateway.address("https"), HOST);
+    frames.write(kind::SETTINGS, 0, 0, settings);
+    let fields =
+        [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/public/x")];
+    frames.head(1, &fields, true);
+    frames
+}
+
+/// R37, R39: the stream's window is where an HTTP/2 client stops reading; its socket still flows.
+#[test]
+fn an_http_2_client_that_opens_no_window() {
+    let app = megabyte();
+    let gateway = impatient(&app);
+    let mut stalled = ask_h2(&gateway, &[]);
+    assert!(stalled.closes_within(SOON), "after the first 64 KiB");
+    let mut closed = ask_h2(&gateway, &[0, 4, 0, 0, 0, 0]);
+    assert!(closed.closes_within(SOON), "SETTINGS_INITIAL_WINDOW_SIZE = 0");
+    gateway.get("/public/x").send().expect(200);
+}
+
+#[test]
+fn an_http_2_client_that_reads_slowly() {
+    let app = megabyte();
+    let gateway = impatient(&app);
+    let mut slow = ask_h2(&gateway, &[]);
+    for _ in 0..10 {
+        assert!(!slow.closes_within(Duration::from_millis(300)), "it takes what it is given");
+        for stream in [0, 1] {
+            slow.write(kind::WINDOW_UPDATE, 0, stream, &[0, 0, 64, 0]);
+        }
+    }
+}
+
+/// RFC 9113 §6.8: an idle connection is closed with GOAWAY, so that the client knows that its
+/// next request is to go elsewhere.
+#[test]
+fn an_idle_http_2_connection_is_told() {
+    let app = Upstream::start();
+    let gateway = impatient(&app);
+    let mut frames = ask_h2(&gateway, &[]);
+    let mut kinds = Vec::new();
+    while let Some(frame) = frames.next() {
+        kinds.push(frame.kind);
+    }
+    assert!(kinds.contains(&kind::GOAWAY), "{kinds:?}");
+}
+
+/// R49: a connection that was accepted gets its first request served, drain or not.
+#[test]
+fn a_request_that_comes_with_the_drain() {
+    let app = Upstream::start();
+    let mut gateway = Gateway::standard(&app);
+    let mut fresh = gateway.https().connect();
+    let mut used = gateway.https().connect();
+    gateway.get("/public/x").on(&mut used).unwrap().expect(200);
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(used.closes_within(SOON), "an idle connection");
+    let answer = gateway.get("/public/x").on(&mut fresh).unwrap().expect(200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(gateway.wait(SOON).success());
+}
+
+/// R20, R23: the question whether a path has a second reading is asked of the route that was found.
+#[test]
+fn a_preflight_of_a_path_with_capitals() {
+    let app = Upstream::start();
+    let route = "path = \"/Reports/*\"\nmethods = [\"GET\"]\npreflight = \"forward\"";
+    let gateway = Gateway::start(&Setup::standard(&app).route("reports", route));
+    let ask = |path: &str, method: &str| {
+        gateway
+            .request("OPTIONS", path)
+            .header("Origin", "https://app.test")
+            .header("Access-Control-Request-Method", method)
+            .send()
+    };
+    ask("/Reports/x", "GET").expect(200);
+    app.forget();
+    ask("/Reports/x", "DELETE").refused(405);
+    ask("/reports/x", "GET").refused(400);
+    app.saw_nothing("another method, another reading");
+}
+
+/// A tunnel counts as an open connection until it ends, and ends when the gateway does.
+#[test]
+fn a_tunnel_is_given_back() {
+    let app = Upstream::with(|_, stream| {
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        drop(stream.write_all(head.as_bytes()));
+        std::thread::sleep(Duration::from_secs(60));
+        After::Close
+    });
+    let route = "path = \"/ws\"\nauth = \"none\"\nupgrade = [\"websocket\"]";
+    let setup = Setup::standard(&app).route("ws", route).set("timeouts", "drain", "\"2s\"");
+    let mut gateway = Gateway::start(&setup);
+    let open = || gateway.admin_request("GET", "/status").send().json()["connections"].clone();
+    let shake = || {
+        let mut connection = gateway.https().connect();
+        let request = gateway
+            .get("/ws")
+            .header("Connection", "upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        connection.write(&request.bytes());
+        connection.answer("GET").expect(101);
+        connection
+    };
+    let first = shake();
+    assert_eq!(open(), 1);
+    first.vanish();
+    soon("a tunnel whose client is gone is closed", || open() == 0);
+    let _left = shake();
+    gateway.signal(rustix::process::Signal::TERM);
+    let start = Instant::now();
+    assert!(gateway.wait(SOON * 2).success());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
