@@ -184,7 +184,9 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response
     trip.note(|record| record.answered = Some(Instant::now()));
     let headers = response.headers_mut();
     // Two lengths: one of them would end the message somewhere else for the client (R34).
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+    if has_other_coding(headers)
+        || (headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
+    {
         return Err(Rejection::UpstreamBroken("upstream_framing"));
     }
     guard::strip_response(headers);

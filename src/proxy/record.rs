@@ -36,7 +36,7 @@ pub struct Record {
     pub answered: Option<Instant>,
     /// Why the request was refused, or the word for why not.
     pub decision: Decision,
-    /// Status of the answer.
+    /// Status of the answer; 499, as nginx writes it, while there is none.
     pub status: StatusCode,
     /// Body bytes sent.
     pub bytes_out: u64,
@@ -71,7 +71,7 @@ impl Record {
             forwarded: None,
             answered: None,
             decision: Decision::Refused("unfinished"),
-            status: StatusCode::OK,
+            status: unanswered(),
             bytes_out: 0,
         }
     }
@@ -114,6 +114,11 @@ impl Record {
             user_agent: text(&self.user_agent).as_deref(),
         });
     }
+}
+
+/// What stands in the log when the client went away before there was an answer.
+fn unanswered() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 fn ms(from: Instant, to: Instant) -> f64 {

@@ -8,10 +8,13 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// How long a connection is silent before the kernel asks whether the peer still lives.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Waiting after an accept that failed for lack of something (file descriptors, memory).
 pub(super) const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -85,6 +88,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // Accepted connections inherit it: a tunnel whose client has vanished ends some day.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

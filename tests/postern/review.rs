@@ -1,6 +1,8 @@
 //! What a reviewer with an attacker's eyes asked of the request's way.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::gateway::Gateway;
@@ -236,4 +238,75 @@ fn a_tunnel_is_given_back() {
     let start = Instant::now();
     assert!(gateway.wait(SOON * 2).success());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+/// R34: a coding below `chunked` would be taken off the head and left on the body.
+#[test]
+fn an_answer_with_another_coding_is_broken() {
+    let app = Upstream::raw(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    );
+    let gateway = Gateway::standard(&app);
+    gateway.get("/public/x").send().refused(502);
+}
+
+/// R39, R48: what a client leaves behind, by reset or by vanishing, no longer counts against it,
+/// and the upstream's work for it is cancelled.
+#[test]
+fn permits_come_back_over_http_2() {
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let count = cancelled.clone();
+    let app = Upstream::with(move |seen, stream| {
+        if seen.target.ends_with("hang") {
+            let gone = stream.read(&mut [0]).is_ok_and(|read| read == 0);
+            count.fetch_add(usize::from(gone), Ordering::SeqCst);
+            return After::Close;
+        }
+        reply(stream, "200 OK", &[], "ok");
+        After::Keep
+    });
+    let setup = Setup::standard(&app).set("limits", "requests_per_client", "2");
+    let gateway = Gateway::start(&setup);
+    let hang = |frames: &mut Frames, stream| {
+        let path = (":path", "/public/hang");
+        frames.head(
+            stream,
+            &[(":method", "GET"), (":scheme", "https"), (":authority", HOST), path],
+            true,
+        );
+    };
+    for vanish in [false, true] {
+        app.forget();
+        cancelled.store(0, Ordering::SeqCst);
+        let mut frames = Frames::connect(gateway.address("https"), HOST);
+        hang(&mut frames, 1);
+        hang(&mut frames, 3);
+        soon("both are at the upstream", || app.count() == 2);
+        gateway.get("/public/x").send().refused(503);
+        if vanish {
+            drop(frames);
+        } else {
+            frames.write(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+            frames.write(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]);
+        }
+        soon("the upstream is left alone", || cancelled.load(Ordering::SeqCst) == 2);
+        gateway.get("/public/x").send().expect(200);
+    }
+}
+
+/// The log does not claim an answer that there never was.
+#[test]
+fn an_abandoned_request_is_not_a_200() {
+    let app = Upstream::with(|_, stream| {
+        drop(stream.read(&mut [0]));
+        After::Close
+    });
+    let gateway = Gateway::standard(&app);
+    let mut connection = gateway.https().connect();
+    connection.write(&gateway.get("/public/x").bytes());
+    soon("it is at the upstream", || app.count() == 1);
+    connection.vanish();
+    soon("it is in the log", || {
+        gateway.access_log().iter().any(|line| line["http.response.status_code"] == 499)
+    });
 }
