@@ -114,8 +114,12 @@ async fn take(
     let upgrade = route.websocket && tunnel::is_asked_for(&parts, &hop);
     let mut inbound = Inbound::new(body, &parts.headers, &route)?;
     let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
-    let free = preflight.is_some() && route.forward_preflight;
-    let caller = if free { None } else { authenticate(trip, &route, &parts).await? };
+    let caller = if preflight.is_some() && route.forward_preflight {
+        trip.note(|record| record.decision = Decision::Allowed("preflight"));
+        None
+    } else {
+        authenticate(trip, &route, &parts).await?
+    };
     let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally).await?;
     if let Some(caller) = &caller {
         if route.csrf && caller.origin == Origin::Cookie {
