@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::harness::client::Connection;
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::{Frames, kind};
 use crate::harness::setup::{HOST, Setup};
@@ -308,5 +309,20 @@ fn an_abandoned_request_is_not_a_200() {
     connection.vanish();
     soon("it is in the log", || {
         gateway.access_log().iter().any(|line| line["http.response.status_code"] == 499)
+    });
+}
+
+/// Invariant 8: the open parts of the admin listener are bounded too.
+#[test]
+fn the_admin_listener_does_not_take_every_descriptor() {
+    let app = Upstream::start();
+    let gateway = Gateway::standard(&app);
+    let held: Vec<_> = (0..300).map(|_| gateway.admin().connect()).collect();
+    let closed = |mut connection: Connection| connection.closes_within(Duration::from_millis(10));
+    soon("it takes no more", || closed(gateway.admin().connect()));
+    gateway.get("/public/x").send().expect(200);
+    drop(held);
+    soon("and again", || {
+        gateway.admin().request("GET", "/livez").try_send().is_ok_and(|a| a.status == 200)
     });
 }
