@@ -1,7 +1,9 @@
 //! What each step of a request costs by itself: `cargo bench --bench steps`.
 //!
-//! One thread, warm caches, no network. Good for finding out which step to look at and for comparing
-//! two versions on one machine in one sitting; not for comparing machines. What a request costs as a
+//! One thread, warm caches, no network. Good for finding out which step to look at and for
+//! comparing
+//! two versions on one machine in one sitting; not for comparing machines. What a request
+//! costs as a
 //! whole is measured from outside (see `load/README.md`).
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]

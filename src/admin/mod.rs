@@ -118,6 +118,9 @@ async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer
         (&Method::GET, "/revocations") => {
             revocations::list(admin, request.uri().query().unwrap_or_default()).await
         }
+        (&Method::POST, "/revocations/ack") => {
+            json(StatusCode::OK, &serde_json::json!({ "acknowledged": admin.blocklist.ack() }))
+        }
         (&Method::DELETE, path) if path.starts_with("/revocations/") => {
             revocations::remove(admin, path.trim_start_matches("/revocations/")).await
         }

@@ -54,8 +54,10 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) ->
             let written = match args.format {
                 Format::Text => writeln!(
                     out,
-                    "{}: good ({routes} routes, {issuers} issuers)",
-                    loaded.source.name()
+                    "{}: good ({}, {})",
+                    loaded.source.name(),
+                    several(routes, "route"),
+                    several(issuers, "issuer"),
                 ),
                 Format::Json => writeln!(out, "{}", serde_json::json!({ "problems": [] })),
             };
@@ -108,6 +110,10 @@ fn report(
             let _ = writeln!(out, "{}", serde_json::json!({ "problems": list }));
         }
     }
+}
+
+fn several(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn count(problems: usize) -> String {

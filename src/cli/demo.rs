@@ -22,7 +22,7 @@ use crate::run::{self, environment};
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where the gateway listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", value_parser = address)]
     listen: SocketAddr,
 }
 
@@ -33,7 +33,7 @@ pub struct DevArgs {
     #[arg(value_name = "UPSTREAM")]
     upstream: String,
     /// Where the gateway listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443", value_parser = address)]
     listen: SocketAddr,
 }
 
@@ -51,9 +51,35 @@ pub(super) fn demo(args: &DemoArgs, err: &mut dyn Write) -> u8 {
 }
 
 pub(super) fn dev(args: &DevArgs, err: &mut dyn Write) -> u8 {
-    let upstream = toml::Value::String(args.upstream.clone()).to_string();
-    let bare = upstream.trim_matches(['"', '\'']);
-    serve(args.listen, bare, DEV_ROUTES, &[Persona::User], show_dev, err)
+    let Some(url) = service(&args.upstream) else {
+        complain(
+            err,
+            &format!(
+                "{:?} is not the URL of a service: write http://127.0.0.1:3000, without a path",
+                args.upstream
+            ),
+        );
+        return 2;
+    };
+    serve(args.listen, &url, DEV_ROUTES, &[Persona::User], show_dev, err)
+}
+
+/// The URL of a service; `localhost:3000` means http.
+fn service(text: &str) -> Option<String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: http::Uri = url.parse().ok()?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    bare.then(|| format!("{scheme}://{authority}"))
+}
+
+/// An address to listen on; a bare port is one of the loopback address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8443".to_owned())
 }
 
 const DEMO_ROUTES: &str = r#"

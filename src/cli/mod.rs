@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod demo;
 mod remote;
+mod revocations;
 mod revoke;
 mod routes;
 mod run;
@@ -47,6 +48,8 @@ enum Verb {
     Token(token::TokenArgs),
     /// Revoke a token
     Revoke(revoke::RevokeArgs),
+    /// What is on the blocklist; lift an entry; acknowledge a loss
+    Revocations(revocations::RevocationsArgs),
     /// How the running gateway is
     Status(remote::StatusArgs),
     /// Make the running gateway read its configuration again
@@ -102,6 +105,7 @@ pub fn main() -> u8 {
             token::run(&args, UnixTime::now(), &mut io, &load_issuers)
         }
         Verb::Revoke(args) => revoke::run(&args, &mut out, &mut err),
+        Verb::Revocations(args) => revocations::run(&args, &mut out, &mut err),
         Verb::Status(args) => remote::status(&args, &mut out, &mut err),
         Verb::Reload(args) => remote::reload(&args, &mut err),
         Verb::Healthcheck(args) => remote::healthcheck(&args, &mut err),

@@ -141,7 +141,7 @@ impl Remote {
 impl Said {
     /// What a refusal says, for people.
     pub(super) fn detail(&self) -> String {
-        let detail = self.body.get("detail").and_then(Value::as_str);
+        let detail = self.body.get("detail").unwrap_or(&self.body).as_str();
         detail.map_or_else(|| format!("the gateway answered {}", self.status), str::to_owned)
     }
 }
@@ -169,11 +169,11 @@ pub(super) fn reload(args: &GatewayArgs, err: &mut dyn Write) -> u8 {
 }
 
 pub(super) fn healthcheck(args: &GatewayArgs, err: &mut dyn Write) -> u8 {
-    talk(&args.config, Method::GET, "/readyz", err, |_| 0)
+    talk(&args.config, Method::GET, "/readyz?verbose", err, |_| 0)
 }
 
 /// Asks and hands a good answer on; anything else is exit code 1 with a word why.
-fn talk(
+pub(super) fn talk(
     config: &ConfigArgs,
     method: Method,
     path: &str,

@@ -32,7 +32,7 @@ pub enum PermissionError {
     )]
     Exposed(PathBuf),
     /// Not there, or not readable.
-    #[error("{path} cannot be read: {kind}", path = .0.display(), kind = .1.kind())]
+    #[error("{path} cannot be read: {}", .1, path = .0.display())]
     Unreadable(PathBuf, #[source] std::io::Error),
 }
 

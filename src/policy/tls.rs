@@ -245,7 +245,10 @@ fn certified_key(
     certified.keys_match().map_err(|error| Error::Mismatch {
         key: key.into(),
         cert: cert.into(),
-        reason: error.to_string(),
+        reason: match error {
+            rustls::Error::InconsistentKeys(_) => "it is another key's".to_owned(),
+            other => other.to_string(),
+        },
     })?;
     Ok(certified)
 }

@@ -1,5 +1,6 @@
 //! A compiled upstream: the servers behind a name and how to reach them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -61,6 +62,17 @@ impl Upstream {
             0
         };
         self.servers.iter().cycle().skip(start).take(self.servers.len())
+    }
+}
+
+impl fmt::Display for Upstream {
+    /// Its servers' addresses, for log lines.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, server) in self.servers.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            write!(f, "{comma}{}:{}", server.host, server.port)?;
+        }
+        Ok(())
     }
 }
 

@@ -107,7 +107,8 @@ impl Activity {
         })
     }
 
-    /// The connection speaks HTTP/2: from now on [`Running::offers`] and [`Running::goes_on`] count.
+    /// The connection speaks HTTP/2: from now on [`Running::offers`] and
+    /// [`Running::goes_on`] count.
     pub fn has_windows(&self) {
         self.windows.store(true, Ordering::Release);
     }

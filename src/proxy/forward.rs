@@ -150,7 +150,7 @@ pub async fn forward(
     let pool = &trip.worker.pool;
     let sent =
         upstream::send(pool, &route.upstream, &route.timeouts, request, progress.clone()).await;
-    let response = sent.map_err(|failure| reject(trip, &failure, progress.as_deref()))?;
+    let response = sent.map_err(|failure| reject(trip, route, &failure, progress.as_deref()))?;
     receive(trip, response)
 }
 
@@ -163,7 +163,7 @@ async fn switch(
 ) -> Result<Response<Body>, Rejection> {
     tunnel::mark(request.headers_mut());
     let sent = upstream::send_upgrade(&route.upstream, &route.timeouts, request).await;
-    match sent.map_err(|failure| reject(trip, &failure, None))? {
+    match sent.map_err(|failure| reject(trip, route, &failure, None))? {
         Upgraded::Declined(response) => receive(trip, response),
         Upgraded::Switched(mut response) => {
             let hop = guard::strip_response(response.headers_mut());
@@ -258,7 +258,7 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
     }
 }
 
-fn reject(trip: &Trip, failure: &Failure, upload: Option<&Progress>) -> Rejection {
+fn reject(trip: &Trip, route: &Route, failure: &Failure, upload: Option<&Progress>) -> Rejection {
     match upload.map(Progress::outcome) {
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,
@@ -267,6 +267,8 @@ fn reject(trip: &Trip, failure: &Failure, upload: Option<&Progress>) -> Rejectio
     }
     tracing::warn!(
         request_id = trip.request_id.to_str().unwrap_or_default(),
+        upstream = &*route.upstream.name,
+        servers = route.upstream.to_string(),
         error = %failure,
         "the upstream did not answer"
     );

@@ -1,5 +1,6 @@
 //! Binding every configured address before anything is served.
 
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
@@ -52,12 +53,12 @@ impl Listeners {
                 let sockets = match address.get_ref() {
                     Address::Tcp(address) => bind(*address, workers)
                         .map(Sockets::Tcp)
-                        .map_err(|error| format!("cannot listen on {address}: {error}"))?,
+                        .map_err(|error| cannot(&address.to_string(), &error))?,
                     Address::Unix(path) => {
                         let path = source.resolve(path);
-                        bind_unix(&path, workers).map(Sockets::Unix).map_err(|error| {
-                            format!("cannot listen on unix:{}: {error}", path.display())
-                        })?
+                        bind_unix(&path, workers)
+                            .map(Sockets::Unix)
+                            .map_err(|error| cannot(&format!("unix:{}", path.display()), &error))?
                     }
                 };
                 public.push(Public { site, sockets });
@@ -104,11 +105,26 @@ fn own(addresses: &ListOrOff<Address>) -> Result<Vec<Bound<TcpListener>>, String
         .iter()
         .map(|address| match address.get_ref() {
             Address::Tcp(address) => {
-                bind(*address, 1).map_err(|error| format!("cannot listen on {address}: {error}"))
+                bind(*address, 1).map_err(|error| cannot(&address.to_string(), &error))
             }
             Address::Unix(path) => {
                 Err(format!("unix:{}: only [listen] plain takes a unix socket", path.display()))
             }
         })
         .collect()
+}
+
+fn cannot(address: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program, perhaps another gateway, has it: stop that one or choose another \
+             address ([listen], [admin], or --listen of demo and dev)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    };
+    format!("cannot listen on {address}: {error}{hint}")
 }

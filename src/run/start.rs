@@ -58,9 +58,6 @@ pub(super) async fn prepare(
     let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
-    for warning in blocklist.status().warnings {
-        tracing::warn!("{warning}");
-    }
     let workers = workers(config);
     let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
     let (access, writer) = access_log(config, source)?;

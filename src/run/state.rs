@@ -31,7 +31,11 @@ pub enum Error {
         source: io::Error,
     },
     /// Others may read or change it.
-    #[error("{} belongs to another user, or others may enter it: it holds secrets; chmod 700 it, or name another [state] dir", .0.display())]
+    #[error(
+        "{} belongs to another user, or others may enter it; it holds secrets: chmod 700 it, or \
+         name another [state] dir",
+        .0.display()
+    )]
     Open(PathBuf),
 }
 

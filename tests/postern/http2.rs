@@ -309,6 +309,6 @@ fn announced_settings_are_the_contracts() {
     };
     assert_eq!(value(3), Some(100), "SETTINGS_MAX_CONCURRENT_STREAMS");
     // 32 KiB of fields, beside 8 KiB for the target that is among them here.
-    assert_eq!(value(6), Some(40 * 1024), "SETTINGS_MAX_HEADER_LIST_SIZE");
+    assert_eq!(value(6), Some(32 * 1024), "SETTINGS_MAX_HEADER_LIST_SIZE");
     assert_ne!(value(8), Some(1), "SETTINGS_ENABLE_CONNECT_PROTOCOL");
 }

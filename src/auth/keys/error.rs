@@ -31,7 +31,7 @@ pub enum KeyError {
         wanted: Box<str>,
     },
     /// The JWK is not usable as such.
-    #[error("not a valid JWK: {0}")]
+    #[error("not a valid JWK or JWKS: {0}")]
     Jwk(&'static str),
     /// `kid` in the configuration and in the JWK differ.
     #[error("the configured kid is not the one in the JWK; leave it out or correct it")]

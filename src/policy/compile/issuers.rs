@@ -114,12 +114,14 @@ fn set(
     let all_hmac = algorithms.iter().all(|algorithm| algorithm.family() == Family::Hmac);
     match from_jwks(&text, algorithms, all_hmac) {
         Ok(set) => {
-            for skipped in &set.skipped {
-                tracing::warn!(file = %path, index = skipped.index, reason = %skipped.reason, "key not used");
+            let reasons: Vec<String> =
+                set.skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
+            if !reasons.is_empty() && !set.keys.is_empty() {
+                let (used, left) = (set.keys.len(), reasons.len());
+                let reasons = reasons.join("; ");
+                tracing::info!(file = %path, used, left, reasons, "some keys are not used");
             }
             if set.keys.is_empty() {
-                let reasons: Vec<String> =
-                    set.skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
                 problems.push(Problem::at(
                     file.span(),
                     format!("{path} holds no usable key ({})", reasons.join("; ")),

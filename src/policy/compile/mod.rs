@@ -95,7 +95,14 @@ fn tls_server(
     let resolve = |path: &Spanned<std::path::PathBuf>| context.source.resolve(path.get_ref());
     let raw = &config.tls;
     for pair in &raw.certificates {
-        let key = &pair.get_ref().key;
+        let (cert, key) = (&pair.get_ref().cert, &pair.get_ref().key);
+        if let Err(error) = std::fs::metadata(resolve(cert)) {
+            let path = resolve(cert);
+            problems.push(
+                Problem::at(cert.span(), format!("{} cannot be read: {error}", path.display()))
+                    .help("certs/generate.sh makes a certificate for trying out"),
+            );
+        }
         if let Err(error) = config::check_certificate_key_permissions(&resolve(key)) {
             problems.push(Problem::at(key.span(), error.to_string()));
         }

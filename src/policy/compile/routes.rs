@@ -219,7 +219,10 @@ fn limits(raw: &config::Route, context: Context<'_>, problems: &mut Problems) ->
         let id = LimiterId { route: route.clone(), index, by: format!("{by:?}"), quota, count };
         let shared = limit.shared.then(|| Shared::new(&id, &by));
         let limiter = context.limiters.limiter(id);
-        limits.push(Limit { name: route.clone(), by, count, limiter, shared });
+        // Each policy has a name of its own in the RateLimit fields.
+        let name =
+            if raw.limits.len() > 1 { format!("{route}-{}", index + 1) } else { route.clone() };
+        limits.push(Limit { name, by, count, limiter, shared });
     }
     limits
 }

@@ -1,5 +1,6 @@
 //! Making one connection: socket, TLS, authentication, role.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +30,18 @@ enum Target {
     Tcp { host: String, port: u16 },
     Tls { host: String, port: u16, name: ServerName<'static>, tls: TlsConnector },
     Unix(PathBuf),
+}
+
+impl fmt::Display for Connector {
+    /// Where it connects to.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Tcp { host, port } | Target::Tls { host, port, .. } => {
+                write!(f, "{host}:{port}")
+            }
+            Target::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// An established connection; the socket closes when the driver is stopped.

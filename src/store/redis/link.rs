@@ -252,9 +252,10 @@ async fn keep(shared: &Shared, connected: Connected, number: u64) -> Error {
 }
 
 fn report(shared: &Shared, what: &'static str, why: &Error) {
+    let address = &shared.connector;
     if shared.spokesman {
-        tracing::warn!(reason = why.reason(), detail = %why, "{what}");
+        tracing::warn!(%address, reason = why.reason(), detail = %why, "{what}");
     } else {
-        tracing::debug!(reason = why.reason(), detail = %why, "{what}");
+        tracing::debug!(%address, reason = why.reason(), detail = %why, "{what}");
     }
 }
