@@ -114,13 +114,11 @@ fn http1_builder(limits: RequestLimits) -> http1::Builder {
 }
 
 fn http2_builder(limits: RequestLimits) -> http2::Builder<TokioExecutor> {
-    // The target is one of the fields here.
-    let list = limits.header_bytes.saturating_add(limits.target_bytes);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
