@@ -326,3 +326,29 @@ fn the_admin_listener_does_not_take_every_descriptor() {
         gateway.admin().request("GET", "/livez").try_send().is_ok_and(|a| a.status == 200)
     });
 }
+
+/// R47: on a reused connection that breaks before an answer, GET is sent once more and POST is not.
+#[test]
+fn only_what_may_be_repeated_is_sent_twice() {
+    let app = Upstream::with(|seen, stream| {
+        if seen.target.ends_with("break") {
+            return After::Close;
+        }
+        reply(stream, "200 OK", &[], "ok");
+        After::Keep
+    });
+    // One worker: one pool.
+    let gateway = Gateway::start(&Setup::standard(&app).env("POSTERN_WORKERS", "1"));
+    for (method, body, arrivals) in
+        [("GET", "", 2), ("DELETE", "", 2), ("POST", "", 1), ("POST", "x", 1), ("PUT", "x", 1)]
+    {
+        gateway.get("/public/x").send().expect(200);
+        app.forget();
+        let mut request = gateway.request(method, "/public/break");
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        request.send().refused(502);
+        assert_eq!(app.count(), arrivals, "{method} {body:?}");
+    }
+}
