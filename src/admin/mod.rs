@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::authorise::Refusal;
 use crate::blocklist::Blocklist;
@@ -29,6 +29,9 @@ use crate::secret::Secret;
 
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Open connections of one listener; more are closed at once.
+const CONNECTIONS_MAX: usize = 256;
 
 /// What the admin listener asks of the process.
 pub enum Command {
@@ -67,11 +70,14 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves until the task is dropped.
 pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
+        // Nobody needs a secret to connect: a flood must not take the workers' descriptors.
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
         let admin = admin.clone();
         drop(tokio::spawn(async move {
             let service = service_fn(move |request| {
@@ -83,6 +89,7 @@ pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
                 .header_read_timeout(std::time::Duration::from_secs(10))
                 .serve_connection(TokioIo::new(stream), service);
             drop(connection.await);
+            drop(slot);
         }));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::harness::client::Connection;
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::{Frames, kind};
 use crate::harness::setup::{HOST, Setup};
@@ -309,4 +310,45 @@ fn an_abandoned_request_is_not_a_200() {
     soon("it is in the log", || {
         gateway.access_log().iter().any(|line| line["http.response.status_code"] == 499)
     });
+}
+
+/// Invariant 8: the open parts of the admin listener are bounded too.
+#[test]
+fn the_admin_listener_does_not_take_every_descriptor() {
+    let app = Upstream::start();
+    let gateway = Gateway::standard(&app);
+    let held: Vec<_> = (0..300).map(|_| gateway.admin().connect()).collect();
+    let closed = |mut connection: Connection| connection.closes_within(Duration::from_millis(10));
+    soon("it takes no more", || closed(gateway.admin().connect()));
+    gateway.get("/public/x").send().expect(200);
+    drop(held);
+    soon("and again", || {
+        gateway.admin().request("GET", "/livez").try_send().is_ok_and(|a| a.status == 200)
+    });
+}
+
+/// R47: on a reused connection that breaks before an answer, GET is sent once more and POST is not.
+#[test]
+fn only_what_may_be_repeated_is_sent_twice() {
+    let app = Upstream::with(|seen, stream| {
+        if seen.target.ends_with("break") {
+            return After::Close;
+        }
+        reply(stream, "200 OK", &[], "ok");
+        After::Keep
+    });
+    // One worker: one pool.
+    let gateway = Gateway::start(&Setup::standard(&app).env("POSTERN_WORKERS", "1"));
+    for (method, body, arrivals) in
+        [("GET", "", 2), ("DELETE", "", 2), ("POST", "", 1), ("POST", "x", 1), ("PUT", "x", 1)]
+    {
+        gateway.get("/public/x").send().expect(200);
+        app.forget();
+        let mut request = gateway.request(method, "/public/break");
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        request.send().refused(502);
+        assert_eq!(app.count(), arrivals, "{method} {body:?}");
+    }
 }
