@@ -13,6 +13,9 @@ use thiserror::Error;
 #[cfg(test)]
 mod tests;
 
+/// The scheme of RFC 6750 §2.1.
+const BEARER: &str = "Bearer";
+
 /// Where a route takes a token from, besides `Authorization`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenSource {
@@ -124,10 +127,19 @@ pub fn bearer(headers: &HeaderMap, bytes_max: usize) -> Result<Option<&str>, Ext
     if field.len() > bytes_max {
         return Err(ExtractError::TooLong);
     }
-    let text = field.to_str().map_err(|_| ExtractError::NotText)?;
+    // A tab is the only control character that a field value can hold; no token has one.
+    let text = Some(field.as_bytes()).filter(|bytes| bytes.is_ascii());
+    let text =
+        text.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(ExtractError::NotText)?;
     // RFC 9110 §11.4: scheme, then one space or more; §11.1: the scheme in any case.
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim_start_matches(' ')))
+    match text.split_at_checked(BEARER.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => match token.as_bytes() {
+            [] => Ok(Some("")),
+            [b' ', ..] => Ok(Some(token.trim_start_matches(' '))),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
 }
 
 /// Removes a cookie from every `Cookie` field; the other cookies keep their bytes and their order.

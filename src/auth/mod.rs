@@ -42,7 +42,7 @@ pub use issuers::{IssuerFilter, Issuers, SettingsError};
 pub use keys::{SigningKey, VerificationKey};
 pub use report::{Check, Outcome};
 pub use settings::{ClaimMapping, IssuerSettings};
-pub use verified::{ISSUER_OFF, Verified};
+pub use verified::{ISSUER_OFF, Told, Verified};
 pub use verify::Candidate;
 
 /// Chooses aws-lc as the cryptography behind `jsonwebtoken`. Call it first in `main`; calling it

@@ -2,8 +2,10 @@
 //! (invariant 1).
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::claims::Checked;
@@ -48,10 +50,21 @@ pub struct Verified {
     pub claims: Map<String, Value>,
     /// Under which keys it may be revoked.
     pub lookup: Lookup,
+    /// What the upstream is told of the caller, worked out at the first request that was allowed.
+    pub told: OnceLock<Told>,
     fact: Fact,
     leeway: Duration,
     max_age: Option<Duration>,
     verified_at: UnixTime,
+}
+
+/// Header values made from the claims by one table of identity headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Which table; another one makes its values anew.
+    pub table: u64,
+    /// Every header of the table; `None` for a claim that the token does not make.
+    pub fields: Box<[(HeaderName, Option<HeaderValue>)]>,
 }
 
 /// How an issuer entry without `iss` is called in the blocklist.
@@ -85,6 +98,7 @@ impl Verified {
             expires_at: checked.expires_at,
             claims,
             lookup,
+            told: OnceLock::new(),
             fact: *fact,
             leeway: settings.leeway,
             max_age: settings.max_age,

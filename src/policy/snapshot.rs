@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub reserved: ReservedNames,
     /// What the upstream is told of the caller.
     pub identity: IdentityHeaders,
+    /// Tells this table from those of other snapshots; equal tables share it.
+    pub identity_table: u64,
     /// Peers that are believed.
     pub trusted: TrustedProxies,
     /// Sizes and counts.

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
-use super::identity::Identity;
+use super::identity::{Identity, apply};
 use super::record::Decision;
 use super::reject::Limited;
 use super::{Rejection, Trip};
 use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
-use crate::auth::{Verified, VerifyError};
+use crate::auth::{Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::limit::retry_after;
-use crate::policy::Route;
 use crate::policy::route::{Access, Demand};
+use crate::policy::{Route, Snapshot};
 use crate::time::UnixTime;
 
 /// A caller whose token was accepted for this request.
@@ -25,8 +26,8 @@ pub struct Caller {
     pub verified: Arc<Verified>,
     /// How the token came.
     pub origin: Origin,
-    /// What the upstream is told of the caller.
-    pub identity: Identity,
+    /// What the upstream is told of the caller, when it is not what is kept with the facts.
+    identity: Option<Identity>,
 }
 
 /// Who is calling; `None` for an anonymous caller where the route allows one.
@@ -64,10 +65,29 @@ pub async fn authenticate(
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
     not_revoked(trip, route, &verified, now).await?;
     demand.rule.allows(&verified).map_err(Rejection::Denied)?;
-    let payload = presented.token.split('.').nth(1).unwrap_or_default();
-    let identity = Identity::new(&trip.policy.identity, &verified.claims, payload)
-        .map_err(|_| Rejection::InvalidToken(VerifyError::ControlCharacter("identity")))?;
+    let identity = identity(&trip.policy, &verified, &presented.token)?;
     Ok(Some(Caller { verified, origin: presented.origin, identity }))
+}
+
+/// Sees to it that the values of the identity headers are there: kept with the facts, so that they
+/// are made once a token; of its own only for the first requests after a reload changed the table.
+fn identity(
+    policy: &Snapshot,
+    verified: &Verified,
+    token: &str,
+) -> Result<Option<Identity>, Rejection> {
+    let table = policy.identity_table;
+    if verified.told.get().is_some_and(|told| told.table == table) {
+        return Ok(None);
+    }
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let identity = Identity::new(&policy.identity, &verified.claims, payload)
+        .map_err(|_| Rejection::InvalidToken(VerifyError::ControlCharacter("identity")))?;
+    if verified.told.get().is_some() {
+        return Ok(Some(identity));
+    }
+    let kept = verified.told.get_or_init(|| Told { table, fields: identity.clone().into_fields() });
+    Ok((kept.table != table).then_some(identity))
 }
 
 /// The facts about the token: from the cache when they still hold, else established anew.
@@ -139,6 +159,15 @@ async fn not_revoked(
 }
 
 impl Caller {
+    /// Tells the upstream who is calling.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        match (&self.identity, self.verified.told.get()) {
+            (Some(identity), _) => identity.apply(headers),
+            (None, Some(told)) => apply(&told.fields, headers),
+            (None, None) => {}
+        }
+    }
+
     /// Takes the token out of the request where it must not go on: always from the query and from
     /// a cookie, from `Authorization` unless the route forwards it.
     ///

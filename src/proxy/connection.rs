@@ -154,6 +154,15 @@ impl Activity {
         self.running.load(Ordering::Acquire) > 0
     }
 
+    /// Whether requests are running and nothing of their answers waits for the client: no limit of
+    /// the connection can be over.
+    #[must_use]
+    pub fn is_flowing(&self) -> bool {
+        self.is_busy()
+            && self.stalled_since.load(Ordering::Acquire) == 0
+            && self.waiting.load(Ordering::Acquire) == 0
+    }
+
     /// Since when a request head is incomplete.
     #[must_use]
     pub fn head_since(&self) -> Option<Instant> {

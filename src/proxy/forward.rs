@@ -26,6 +26,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// Fields that forwarding adds at most, so that the map grows once.
+const FIELDS_ADDED: usize = 9;
+
 /// The client's body: still coming, read already, or none.
 pub enum Inbound {
     /// Read already, for a limit.
@@ -203,6 +206,7 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     };
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
+    headers.reserve(FIELDS_ADDED);
     headers.remove(EXPECT);
     headers.remove(TRANSFER_ENCODING);
     join_cookies(headers);
@@ -212,7 +216,10 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
         HostRule::Preserve => head.authority.as_ref().or_else(of_upstream),
         HostRule::Upstream => of_upstream(),
     };
-    if let Some(host) = host {
+    // In most requests it stands there already.
+    if let Some(host) = host
+        && headers.get(HOST) != Some(host)
+    {
         headers.insert(HOST, host.clone());
     }
     headers.append(VIA, HeaderValue::from_static(via));

@@ -12,10 +12,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::reserved::ReservedNames;
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-
 /// What the removed hop-by-hop fields had asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hop {
@@ -46,17 +42,15 @@ pub enum Upgrade {
 ///
 /// A request that has none of these costs one search per name and no allocation.
 pub fn guard(headers: &mut HeaderMap, reserved: &ReservedNames) -> Hop {
-    let hop = strip_hop_by_hop(headers);
-    headers.remove(TRAILER); // request trailers are dropped, so none are announced
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
-        if name.as_str().contains('_') || reserved.contains(name.as_str()) {
-            doomed.push(name.clone());
-        }
-    }
-    for name in doomed {
-        headers.remove(name);
-    }
+    // Fields that Connection names go first: what they are makes no difference then.
+    let hop = strip_named(headers);
+    remove_where(headers, |name| {
+        // Request trailers are dropped, so none are announced.
+        is_hop_by_hop(name)
+            || name == TRAILER
+            || name.as_str().as_bytes().contains(&b'_')
+            || reserved.contains(name.as_str())
+    });
     hop
 }
 
@@ -64,14 +58,42 @@ pub fn guard(headers: &mut HeaderMap, reserved: &ReservedNames) -> Hop {
 /// framing included: our side of the connection is framed anew. `Trailer` stays, for trailers are
 /// forwarded.
 pub fn strip_response(headers: &mut HeaderMap) -> Hop {
-    let hop = strip_hop_by_hop(headers);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(PROXY_AUTHENTICATE);
+    let hop = strip_named(headers);
+    remove_where(headers, |name| {
+        is_hop_by_hop(name) || name == TRANSFER_ENCODING || name == PROXY_AUTHENTICATE
+    });
     hop
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
-    let mut hop = Hop { trailers: wants_trailers(headers), ..Hop::default() };
+/// One pass over the names; nothing is allocated when nothing is to be removed.
+fn remove_where(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        if is_doomed(name) {
+            doomed.push(name.clone());
+        }
+    }
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const STANDARD: [HeaderName; 4] = [CONNECTION, UPGRADE, TE, PROXY_AUTHORIZATION];
+    const OTHERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+    STANDARD.iter().any(|standard| name == standard)
+        || OTHERS.iter().any(|other| name.as_str() == *other)
+}
+
+/// Reads what the hop-by-hop fields ask for and removes the fields that Connection names.
+fn strip_named(headers: &mut HeaderMap) -> Hop {
+    let mut hop = Hop::default();
+    if headers.contains_key(TE) {
+        hop.trailers = wants_trailers(headers);
+    }
+    if !headers.contains_key(CONNECTION) {
+        return hop;
+    }
     let mut asks_upgrade = false;
     let mut named: Vec<HeaderValue> = Vec::new();
     for line in headers.get_all(CONNECTION) {
@@ -96,17 +118,6 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
         for option in options(line) {
             remove_named(headers, option);
         }
-    }
-    for name in [
-        &CONNECTION,
-        &UPGRADE,
-        &TE,
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &PROXY_AUTHORIZATION,
-        &HTTP2_SETTINGS,
-    ] {
-        headers.remove(name);
     }
     hop
 }

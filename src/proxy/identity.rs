@@ -59,17 +59,28 @@ impl Identity {
         Ok(Self { fields: table.iter().map(field).collect::<Result<_, _>>()? })
     }
 
-    /// Sets each header exactly once, and removes those that have no value: nothing else may have
-    /// put one there (R24).
+    /// See [`apply`].
     pub fn apply(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.fields {
-            match value {
-                Some(value) => {
-                    headers.insert(name, value.clone());
-                }
-                None => {
-                    headers.remove(name);
-                }
+        apply(&self.fields, headers);
+    }
+
+    /// The headers with their values.
+    #[must_use]
+    pub fn into_fields(self) -> Box<[(HeaderName, Option<HeaderValue>)]> {
+        self.fields
+    }
+}
+
+/// Sets each header exactly once, and removes those that have no value: nothing else may have put
+/// one there (R24).
+pub fn apply(fields: &[(HeaderName, Option<HeaderValue>)], headers: &mut HeaderMap) {
+    for (name, value) in fields {
+        match value {
+            Some(value) => {
+                headers.insert(name, value.clone());
+            }
+            None => {
+                headers.remove(name);
             }
         }
     }

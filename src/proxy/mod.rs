@@ -128,7 +128,7 @@ async fn take(
                 .map_err(|_| Rejection::Csrf("csrf"))?;
         }
         caller.detach(&mut parts, &route)?;
-        caller.identity.apply(&mut parts.headers);
+        caller.tell(&mut parts.headers);
     }
     let outbound = Outbound { parts, head, hop, upgrade };
     let answer = forward::forward(trip, &route, outbound, inbound).await;

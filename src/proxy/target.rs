@@ -129,6 +129,10 @@ fn same(one: &str, other: &str, scheme: Option<&Scheme>) -> bool {
 
 /// Host and port of a checked authority.
 fn split(authority: &str) -> (&str, Option<&str>) {
+    // Most have no colon at all; `contains` on bytes is one scan.
+    if !authority.as_bytes().contains(&b':') {
+        return (authority, None);
+    }
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
@@ -146,6 +150,21 @@ pub(super) fn host_name(authority: &str) -> Cow<'_, str> {
     }
 }
 
+/// Labels of letters, digits, `-` and `_`, none empty; one dot may stand at the end.
+fn is_name(host: &[u8]) -> bool {
+    let mut after_dot = true;
+    for byte in host {
+        match byte {
+            b'.' if after_dot => return false,
+            b'.' => after_dot = true,
+            b'-' | b'_' => after_dot = false,
+            byte if byte.is_ascii_alphanumeric() => after_dot = false,
+            _ => return false,
+        }
+    }
+    !host.is_empty() && host != b"."
+}
+
 /// Whether `authority` is a host with perhaps a port, and nothing else: no user, no escapes, no
 /// characters that name resolution does not know. Empty is not a host.
 pub(super) fn is_host(authority: &str) -> bool {
@@ -153,13 +172,9 @@ pub(super) fn is_host(authority: &str) -> bool {
     let port = port.is_none_or(|port| {
         port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
     });
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => {
-            let labels = host.strip_suffix('.').unwrap_or(host);
-            !labels.split('.').any(str::is_empty) && host.len() <= 253 && host.bytes().all(named)
-        }
+        None => host.len() <= 253 && is_name(host.as_bytes()),
     };
     host && port
 }

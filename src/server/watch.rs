@@ -57,12 +57,20 @@ pub(super) async fn watch<C: Future>(
     mut drain: watch::Receiver<bool>,
 ) -> Ended {
     let mut sleep = pin!(tokio::time::sleep(patience.header));
+    // Whether the timer and the wish to drain know this task, so that they wake it by themselves.
+    let mut known = false;
+    let wish = drain.clone();
     let mut asked = pin!(drain.wait_for(|draining| *draining));
     let mut parting = Parting::No;
     poll_fn(|cx| {
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ended::Closed);
         }
+        let quiet = known && activity.is_flowing() && !sleep.is_elapsed();
+        if quiet && matches!(parting, Parting::No) && !wish.has_changed().unwrap_or(true) {
+            return Poll::Pending;
+        }
+        known = true;
         if matches!(parting, Parting::No) && asked.as_mut().poll(cx).is_ready() {
             parting = Parting::Due(Instant::now() + LINGER);
         }

@@ -5,6 +5,7 @@ mod routes;
 mod upstreams;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identity::{IdentityHeaders, Preset};
 use super::origin::Origin;
@@ -73,6 +74,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         routes,
         issuers,
         reserved,
+        identity_table: identity_table(&identity, context.previous),
         identity,
         trusted: TrustedProxies::new(config.listen.trusted_proxies.iter().map(|net| net.0)),
         limits: limits(config),
@@ -213,6 +215,14 @@ fn reserved(
             problems.push(Problem::at(place, error.to_string()));
         })
         .ok()
+}
+
+fn identity_table(identity: &IdentityHeaders, previous: Option<&Snapshot>) -> u64 {
+    static TABLES: AtomicU64 = AtomicU64::new(0);
+    match previous {
+        Some(snapshot) if snapshot.identity == *identity => snapshot.identity_table,
+        _ => TABLES.fetch_add(1, Ordering::Relaxed),
+    }
 }
 
 fn limits(config: &Config) -> RequestLimits {
