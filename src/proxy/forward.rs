@@ -148,7 +148,7 @@ pub async fn forward(
     let request = Request::from_parts(parts, body);
     trip.note(|record| record.forwarded = Some(Instant::now()));
     if let (true, Some(client_side)) = (upgrade, client_side) {
-        return switch(trip, route, request, client_side).await;
+        return Box::pin(switch(trip, route, request, client_side)).await;
     }
     let pool = &trip.worker.pool;
     let sent =

@@ -27,6 +27,9 @@ pub struct Tally {
     asked: Vec<(String, Quota, Decision)>,
 }
 
+// Most routes have no limit: what waits is boxed, so that a request's future stays small (it is
+// moved when the request arrives).
+
 /// Asks the limits that need no claim; reads the body first when one needs a field of it.
 ///
 /// # Errors
@@ -40,10 +43,10 @@ pub async fn early(
 ) -> Result<Tally, Rejection> {
     let mut tally = Tally::default();
     if route.reads_body() {
-        inbound.buffer(BODY_BYTES_MAX, trip.policy.timeouts.body_idle).await?;
+        Box::pin(inbound.buffer(BODY_BYTES_MAX, trip.policy.timeouts.body_idle)).await?;
     }
     for limit in &route.early_limits {
-        tally.ask(limit, trip, &parts.headers, inbound, None).await?;
+        Box::pin(tally.ask(limit, trip, &parts.headers, inbound, None)).await?;
     }
     Ok(tally)
 }
@@ -62,7 +65,7 @@ pub async fn late(
     mut tally: Tally,
 ) -> Result<Tally, Rejection> {
     for limit in &route.late_limits {
-        tally.ask(limit, trip, &parts.headers, inbound, caller).await?;
+        Box::pin(tally.ask(limit, trip, &parts.headers, inbound, caller)).await?;
     }
     Ok(tally)
 }
@@ -123,15 +126,15 @@ impl Tally {
                 let failed =
                     matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
                 if !failed {
-                    given_back(self.give_back()).await;
+                    Box::pin(given_back(self.give_back())).await;
                 }
                 response.headers_mut().extend(self.fields());
                 Ok(response)
             }
             // The upstream was never reached: nobody failed. Anything later counts.
             Err(rejection) => {
-                if rejection.status().is_server_error() && rejection.reason().contains("connect") {
-                    given_back(self.give_back()).await;
+                if rejection.is_before_the_upstream() {
+                    Box::pin(given_back(self.give_back())).await;
                 }
                 Err(rejection)
             }

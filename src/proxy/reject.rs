@@ -116,6 +116,16 @@ impl Rejection {
         }
     }
 
+    /// Whether the upstream was never reached, so that it cannot have acted on the request.
+    #[must_use]
+    pub fn is_before_the_upstream(&self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamBroken("upstream_connect")
+                | Self::UpstreamTimeout("upstream_connect_timeout")
+        )
+    }
+
     /// A stable word for the log; from a fixed list.
     #[must_use]
     pub fn reason(&self) -> &'static str {

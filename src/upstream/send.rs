@@ -74,7 +74,8 @@ pub async fn send(
         let reused = pooled.is_some();
         let (server, mut sender) = match pooled {
             Some(found) => found,
-            None => open(upstream, Purpose::Requests, timeouts).await?,
+            // Rare and large (a TLS handshake): boxed, to keep every request's future small.
+            None => Box::pin(open(upstream, Purpose::Requests, timeouts)).await?,
         };
         let copy = (reused && bodiless && is_idempotent(request.method())).then(|| twin(&request));
         let sent = sender.try_send_request(request);
