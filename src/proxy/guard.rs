@@ -4,10 +4,7 @@
 //! Host, Content-Length and Transfer-Encoding frame the message; they are the pipeline's to check
 //! and to write. What a trusted proxy said is read before this (`super::client`).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::reserved::ReservedNames;
@@ -47,7 +44,7 @@ pub fn guard(headers: &mut HeaderMap, reserved: &ReservedNames) -> Hop {
     remove_where(headers, |name| {
         // Request trailers are dropped, so none are announced.
         is_hop_by_hop(name)
-            || name == TRAILER
+            || name.as_str() == "trailer"
             || name.as_str().as_bytes().contains(&b'_')
             || reserved.contains(name.as_str())
     });
@@ -60,7 +57,7 @@ pub fn guard(headers: &mut HeaderMap, reserved: &ReservedNames) -> Hop {
 pub fn strip_response(headers: &mut HeaderMap) -> Hop {
     let hop = strip_named(headers);
     remove_where(headers, |name| {
-        is_hop_by_hop(name) || name == TRANSFER_ENCODING || name == PROXY_AUTHENTICATE
+        is_hop_by_hop(name) || matches!(name.as_str(), "transfer-encoding" | "proxy-authenticate")
     });
     hop
 }
@@ -79,10 +76,16 @@ fn remove_where(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    const STANDARD: [HeaderName; 4] = [CONNECTION, UPGRADE, TE, PROXY_AUTHORIZATION];
-    const OTHERS: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
-    STANDARD.iter().any(|standard| name == standard)
-        || OTHERS.iter().any(|other| name.as_str() == *other)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "upgrade"
+            | "te"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
 }
 
 /// Reads what the hop-by-hop fields ask for and removes the fields that Connection names.
