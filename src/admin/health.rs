@@ -64,6 +64,7 @@ pub(super) fn status(admin: &Admin) -> Value {
         "connections": admin.gateway.clients.open_connections(),
         "routes": policy.routes.len(),
         "cached_tokens": admin.gateway.tokens.len(),
+        "unchecked_requests": admin.gateway.unchecked.requests(),
         "log_lines_dropped": admin.gateway.access.dropped(),
         "store": {
             "engine": store.engine,

@@ -1,23 +1,15 @@
-//! One line a request, written by a thread of its own: a slow disk or a full pipe never slows a
-//! request. The queue is bounded; lines that do not fit are counted, not waited for.
+//! One line a request: what was asked, what became of it, and why.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::lines::{Lines, Writer};
 use super::logging::Format;
-
-/// Lines that may wait for the writer.
-const QUEUE_LINES: usize = 8192;
-/// A quiet log is flushed after this long.
-const FLUSH_AFTER: Duration = Duration::from_millis(50);
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,77 +95,55 @@ fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
 /// The log of one gateway; cheap to share.
 #[derive(Debug)]
 pub struct AccessLog {
-    queue: Option<SyncSender<Vec<u8>>>,
+    lines: Option<Lines>,
     format: Format,
-    dropped: AtomicU64,
-}
-
-/// Ends the writer: after [`AccessLog::close`] joining this writes what is queued.
-#[derive(Debug)]
-pub struct Writer(Option<JoinHandle<()>>);
-
-impl Writer {
-    /// Waits until every queued line has been written. The [`AccessLog`] must be closed or gone.
-    pub fn join(mut self) {
-        if let Some(thread) = self.0.take() {
-            let _ = thread.join();
-        }
-    }
 }
 
 impl AccessLog {
-    /// Opens the target and starts its writer.
+    /// Opens the target and starts its writer, which a log that is off does not have.
     ///
     /// # Errors
     ///
     /// When the file cannot be opened for appending or the thread cannot be started.
-    pub fn open(target: &Target, format: Format) -> io::Result<(Self, Writer)> {
+    pub fn open(target: &Target, format: Format) -> io::Result<(Self, Option<Writer>)> {
         let sink: Box<dyn io::Write + Send> = match target {
-            Target::Off => {
-                return Ok((Self { queue: None, format, dropped: 0.into() }, Writer(None)));
-            }
+            Target::Off => return Ok((Self { lines: None, format }, None)),
             Target::Stdout => Box::new(io::stdout()),
             Target::Stderr => Box::new(io::stderr()),
             Target::File(path) => Box::new(append(path)?),
         };
-        let (queue, lines) = sync_channel(QUEUE_LINES);
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(&lines, BufWriter::with_capacity(64 * 1024, sink)))?;
-        Ok((Self { queue: Some(queue), format, dropped: 0.into() }, Writer(Some(thread))))
+        let (lines, writer) = Lines::start("access-log", sink)?;
+        Ok((Self { lines: Some(lines), format }, Some(writer)))
     }
 
     /// Whether lines are wanted at all.
     #[must_use]
     pub const fn is_on(&self) -> bool {
-        self.queue.is_some()
+        self.lines.is_some()
     }
 
     /// Queues one line.
     pub fn write(&self, line: &Line<'_>) {
-        let Some(queue) = &self.queue else { return };
+        let Some(lines) = &self.lines else { return };
         let mut bytes = match self.format {
             Format::Json => serde_json::to_vec(line).unwrap_or_default(),
             Format::Text => text(line).into_bytes(),
         };
         bytes.push(b'\n');
-        if queue.try_send(bytes).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        lines.push(bytes);
     }
 
-    /// Ends the log: what is queued is still written, what comes later is not. Waits for room in
-    /// the queue.
+    /// Ends the log; see [`Lines::close`].
     pub fn close(&self) {
-        if let Some(queue) = &self.queue {
-            let _ = queue.send(Vec::new());
+        if let Some(lines) = &self.lines {
+            lines.close();
         }
     }
 
     /// Lines that did not fit into the queue since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.lines.as_ref().map_or(0, Lines::dropped)
     }
 }
 
@@ -200,24 +170,6 @@ fn text(line: &Line<'_>) -> String {
         jti = line.jti.unwrap_or("-"),
         id = line.request_id,
     )
-}
-
-fn write_all(lines: &Receiver<Vec<u8>>, mut sink: BufWriter<Box<dyn io::Write + Send>>) {
-    let mut dirty = false;
-    loop {
-        let next = if dirty {
-            lines.recv_timeout(FLUSH_AFTER)
-        } else {
-            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match next {
-            Ok(line) if line.is_empty() => break,
-            Ok(line) => dirty = sink.write_all(&line).is_ok(),
-            Err(RecvTimeoutError::Timeout) => dirty = sink.flush().is_err(),
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    let _ = sink.flush();
 }
 
 #[cfg(test)]
@@ -269,7 +221,7 @@ mod tests {
             log.write(&line());
         }
         drop(log);
-        writer.join();
+        writer.unwrap().join();
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
     }
 }

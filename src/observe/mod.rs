@@ -3,4 +3,5 @@
 //! Nothing here may ever receive a token, a cookie, a password or a query string.
 
 pub mod access_log;
+pub mod lines;
 pub mod logging;

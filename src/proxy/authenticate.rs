@@ -1,6 +1,7 @@
 //! Token → verified → not revoked → allowed: the steps that turn a request into a caller.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -18,6 +19,28 @@ use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
 use crate::policy::{Route, Snapshot};
 use crate::time::UnixTime;
+
+/// Counts the requests that `on_unreachable = "allow"` let through, and tells when to say so: once
+/// a second at most.
+#[derive(Debug, Default)]
+pub struct Unchecked {
+    requests: AtomicU64,
+    said_at: AtomicI64,
+}
+
+impl Unchecked {
+    /// Requests since the start.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts one; the number so far when it is time to say so.
+    fn count(&self, now: UnixTime) -> Option<u64> {
+        let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let said_at = self.said_at.swap(now.seconds(), Ordering::Relaxed);
+        (said_at != now.seconds()).then_some(requests)
+    }
+}
 
 /// A caller whose token was accepted for this request.
 #[derive(Debug)]
@@ -146,11 +169,15 @@ async fn not_revoked(
         Ok(Verdict::Clear) => Ok(()),
         Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
         Err(unavailable) if route.allow_unreachable => {
-            tracing::warn!(
-                route = &*route.name,
-                reason = unavailable.reason.reason(),
-                "the blocklist cannot be asked; the request goes on (on_unreachable = \"allow\")"
-            );
+            let gateway = &trip.worker.gateway;
+            if let Some(requests) = gateway.unchecked.count(now) {
+                tracing::warn!(
+                    route = &*route.name,
+                    reason = unavailable.reason.reason(),
+                    requests,
+                    "the blocklist cannot be asked; requests go on (on_unreachable = \"allow\")"
+                );
+            }
             trip.note(|record| record.decision = Decision::Allowed("store_unreachable"));
             Ok(())
         }

@@ -31,7 +31,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use self::authenticate::authenticate;
+use self::authenticate::{Unchecked, authenticate};
 use self::clients::Clients;
 use self::connection::Connection;
 use self::forward::{Inbound, Outbound};
@@ -64,6 +64,8 @@ pub struct Gateway {
     pub clients: Arc<Clients>,
     /// One line a request.
     pub access: AccessLog,
+    /// Requests that went on although the blocklist could not be asked.
+    pub unchecked: Unchecked,
 }
 
 /// What one worker thread has for itself.
@@ -88,7 +90,7 @@ pub async fn handle(
     let mut response = match take(&mut trip, parts, body).await {
         Ok(response) => response,
         Err(rejection) => {
-            trip.note(|record| record.decision = Decision::Refused(rejection.reason()));
+            trip.note_refusal(&rejection);
             rejection.answer(&method, trip.request_id.to_str().unwrap_or_default())
         }
     };

@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::connection::Connection;
 use super::outgoing::{Ending, Outgoing};
-use super::record::Record;
+use super::record::{Decision, Record};
 use super::{Rejection, Worker, client, request_id};
 use crate::body::Body;
 use crate::limit::client_network;
@@ -76,6 +76,21 @@ impl Trip {
         if let Some(record) = self.ending.as_mut().and_then(|ending| ending.record.as_mut()) {
             write(record);
         }
+    }
+
+    /// Notes why the request was refused: in its access-log line or, without an access log, in the
+    /// application log. A refusal never goes unrecorded (ASVS 16.3).
+    pub fn note_refusal(&mut self, rejection: &Rejection) {
+        if !self.worker.gateway.access.is_on() {
+            tracing::info!(
+                client = %self.client,
+                request_id = self.request_id.to_str().unwrap_or_default(),
+                status = rejection.status().as_u16(),
+                reason = rejection.reason(),
+                "refused"
+            );
+        }
+        self.note(|record| record.decision = Decision::Refused(rejection.reason()));
     }
 
     /// The client's address as a field value.

@@ -22,6 +22,7 @@ use crate::admin::{Admin, Command, Part};
 use crate::auth;
 use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
+use crate::observe::lines::Writer;
 use crate::observe::logging;
 use crate::proxy::Gateway;
 use crate::server::BACKLOG_GRACE;
@@ -83,6 +84,7 @@ pub fn run(loaded: Loaded, options: Options) -> Result<(), Error> {
     let result = runtime.block_on(serve(loaded, options));
     // A thread that still waits for that reader is left behind.
     runtime.shutdown_background();
+    logging::end();
     result
 }
 
@@ -157,7 +159,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     let gateway = parts.gateway.clone();
     let written = tokio::task::spawn_blocking(move || {
         gateway.access.close();
-        writer.join();
+        writer.into_iter().for_each(Writer::join);
     });
     drop(tokio::time::timeout(LAST_LINES, written).await);
     Ok(())

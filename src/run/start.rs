@@ -17,9 +17,11 @@ use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Source};
 use crate::limit::Registry;
-use crate::observe::access_log::{AccessLog, Target, Writer};
+use crate::observe::access_log::{AccessLog, Target};
+use crate::observe::lines::Writer;
 use crate::policy::{self, Context, FileAccess};
 use crate::proxy::Gateway;
+use crate::proxy::authenticate::Unchecked;
 use crate::proxy::clients::Clients;
 use crate::secret::Secret;
 use crate::server::Site;
@@ -40,7 +42,7 @@ pub(super) async fn prepare(
     config: &Config,
     source: &Source,
     limiters: &Registry,
-) -> Result<(Parts, Listeners, Writer), Error> {
+) -> Result<(Parts, Listeners, Option<Writer>), Error> {
     let wrong = |problems: config::Problems| Error::Configuration(problems.render(source));
     let failed = |error: &dyn std::error::Error| Error::Start(error.to_string());
     let context = Context {
@@ -67,6 +69,7 @@ pub(super) async fn prepare(
         tokens: TokenCache::new(cache_bytes),
         clients: Clients::new(),
         access,
+        unchecked: Unchecked::default(),
     });
     let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
     Ok((parts, listeners, writer))
@@ -79,7 +82,7 @@ fn workers(config: &Config) -> usize {
     }
 }
 
-fn access_log(config: &Config, source: &Source) -> Result<(AccessLog, Writer), Error> {
+fn access_log(config: &Config, source: &Source) -> Result<(AccessLog, Option<Writer>), Error> {
     let target = match config.log.access.get_ref() {
         config::AccessLog::File(path) => Target::File(source.resolve(path)),
         config::AccessLog::Off => Target::Off,
