@@ -31,6 +31,14 @@ const REQUIRED: [(&str, &[&str]); 7] = [
     ("upstreams.*", &["servers"]),
 ];
 
+/// What stands in for required keys while the rest of their table is read.
+const STAND_INS: [(&str, &str, &str); 4] = [
+    ("issuers[]", "issuer", "https://unreadable.invalid"),
+    ("routes[]", "path", "/unreadable"),
+    ("routes[].limits[]", "by", "client"),
+    ("routes[].limits[]", "rate", "1/1m"),
+];
+
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
 pub(super) const TABLES: [&str; 24] = [
@@ -145,6 +153,15 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
             Err(error) => error,
         };
         let path = record(&error, root.get_ref(), rest.get_ref(), problems)?;
+        // What a table cannot do without is replaced, so that the rest of the table is read on.
+        let place = tree::value_at(rest.get_ref(), &path).map(Spanned::span);
+        if let (Some(text), Some(place)) = (stand_in(&path), place)
+            && !cut.contains(&place)
+            && tree::replace(rest.get_mut(), &path, text)
+        {
+            cut.push(place);
+            continue;
+        }
         let above = path.split_last().and_then(|(_, above)| tree::value_at(rest.get_ref(), above));
         cut.extend(above.map(Spanned::span));
         if !tree::remove(rest.get_mut(), &path) {
@@ -153,6 +170,17 @@ pub(super) fn read(root: &Spanned<DeTable<'_>>, problems: &mut Problems) -> Opti
     }
     problems.push(Problem::new("too many errors; the rest of the file was not looked at"));
     None
+}
+
+/// A value that can be read, for a required key whose own value cannot.
+fn stand_in(path: &[Step]) -> Option<&'static str> {
+    let (Some(Step::Key(key)), above) = (path.last(), path.split_last().map_or(path, |(_, a)| a))
+    else {
+        return None;
+    };
+    let table = tree::pattern(above);
+    let known = |(pattern, name, _): &&(&str, &str, &str)| *pattern == table && name == key;
+    STAND_INS.iter().find(known).map(|(.., text)| *text)
 }
 
 /// The ways to lists that stand where a table belongs.

@@ -136,6 +136,34 @@ pub(super) fn value_at<'a, 'i>(root: &'a DeTable<'i>, path: &[Step]) -> Option<&
     })
 }
 
+/// Puts a text in the place of the value of a key; its place in the file stays.
+pub(super) fn replace(root: &mut DeTable<'_>, path: &[Step], text: &'static str) -> bool {
+    let Some((last, above)) = path.split_last() else { return false };
+    let (Some((Step::Key(first), between)), Step::Key(key)) = (above.split_first(), last) else {
+        return false;
+    };
+    let mut node = root.get_mut(first.as_str());
+    for step in between {
+        node = child(node, step);
+    }
+    match node.map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => table.get_mut(key.as_str()).is_some_and(|value| {
+            *value.get_mut() = DeValue::String(text.into());
+            true
+        }),
+        _ => false,
+    }
+}
+
+/// One step down.
+fn child<'a, 'i>(node: Option<&'a mut Node<'i>>, step: &Step) -> Option<&'a mut Node<'i>> {
+    match (node.map(Spanned::get_mut), step) {
+        (Some(DeValue::Array(array)), Step::Index(index)) => array.get_mut(*index),
+        (Some(DeValue::Table(table)), Step::Key(key)) => table.get_mut(key.as_str()),
+        _ => None,
+    }
+}
+
 /// Cuts out the entry or element at the end of the way.
 pub(super) fn remove(root: &mut DeTable<'_>, path: &[Step]) -> bool {
     let Some((last, above)) = path.split_last() else { return false };
@@ -145,11 +173,7 @@ pub(super) fn remove(root: &mut DeTable<'_>, path: &[Step]) -> bool {
     let Step::Key(first) = first else { return false };
     let mut node = root.get_mut(first.as_str());
     for step in between {
-        node = match (node.map(Spanned::get_mut), step) {
-            (Some(DeValue::Array(array)), Step::Index(index)) => array.get_mut(*index),
-            (Some(DeValue::Table(table)), Step::Key(key)) => table.get_mut(key.as_str()),
-            _ => None,
-        };
+        node = child(node, step);
     }
     match (node.map(Spanned::get_mut), last) {
         (Some(DeValue::Array(array)), Step::Index(index)) if *index < array.len() => {
