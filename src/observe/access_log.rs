@@ -4,12 +4,15 @@ use std::fs::OpenOptions;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use super::lines::{Lines, Writer};
 use super::logging::Format;
+
+/// A log that has been quiet for this long is flushed.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +115,7 @@ impl AccessLog {
             Target::Stderr => Box::new(io::stderr()),
             Target::File(path) => Box::new(append(path)?),
         };
-        let (lines, writer) = Lines::start("access-log", sink)?;
+        let (lines, writer) = Lines::start("access-log", sink, QUIET)?;
         Ok((Self { lines: Some(lines), format }, Some(writer)))
     }
 

@@ -10,9 +10,6 @@ use std::time::Duration;
 
 /// Lines that may wait for the writer.
 const QUEUE_LINES: usize = 8192;
-/// A quiet log is flushed after this long.
-const FLUSH_AFTER: Duration = Duration::from_millis(50);
-
 /// The way to one file or stream.
 #[derive(Debug)]
 pub struct Lines {
@@ -38,16 +35,21 @@ impl Writer {
 }
 
 impl Lines {
-    /// Starts the writer, as a thread of this name.
+    /// Starts the writer, as a thread of this name. What was written is flushed once nothing has
+    /// come for `quiet`: zero shows each line at once, more saves system calls.
     ///
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(name: &str, sink: Box<dyn Write + Send>) -> io::Result<(Self, Writer)> {
+    pub fn start(
+        name: &str,
+        sink: Box<dyn Write + Send>,
+        quiet: Duration,
+    ) -> io::Result<(Self, Writer)> {
         let (queue, lines) = sync_channel(QUEUE_LINES);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || write_all(&lines, BufWriter::with_capacity(64 * 1024, sink)))?;
+            .spawn(move || write_all(&lines, BufWriter::with_capacity(64 * 1024, sink), quiet))?;
         Ok((Self { queue, dropped: AtomicU64::new(0) }, Writer(thread)))
     }
 
@@ -77,11 +79,15 @@ impl Lines {
     }
 }
 
-fn write_all(lines: &Receiver<Vec<u8>>, mut sink: BufWriter<Box<dyn Write + Send>>) {
+fn write_all(
+    lines: &Receiver<Vec<u8>>,
+    mut sink: BufWriter<Box<dyn Write + Send>>,
+    quiet: Duration,
+) {
     let mut dirty = false;
     loop {
         let next = if dirty {
-            lines.recv_timeout(FLUSH_AFTER)
+            lines.recv_timeout(quiet)
         } else {
             lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
@@ -125,7 +131,7 @@ mod tests {
         let (told, go) = channel();
         let (read, lengths) = channel();
         let sink = Stuck { go: Arc::new(Mutex::new(go)), read };
-        let (lines, writer) = Lines::start("test", Box::new(sink)).unwrap();
+        let (lines, writer) = Lines::start("test", Box::new(sink), Duration::ZERO).unwrap();
         // More than queue and buffer hold together; every call returns at once.
         for _ in 0..2 * QUEUE_LINES {
             lines.push(vec![b'x'; 100]);

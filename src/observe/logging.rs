@@ -44,7 +44,9 @@ pub fn start(level: Level, format: Format) {
         .with_default(others)
         .with_target("hyper", LevelFilter::ERROR)
         .with_target("postern", own);
-    let Ok((lines, writer)) = Lines::start("log", Box::new(io::stderr())) else { return };
+    let Ok((lines, writer)) = Lines::start("log", Box::new(io::stderr()), Duration::ZERO) else {
+        return;
+    };
     let lines = Arc::new(lines);
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(ToLines(lines.clone()));
