@@ -71,12 +71,13 @@ fn only_one_chunked_coding_is_taken() {
 #[test]
 fn a_long_upload_is_no_slow_upstream() {
     let app = Upstream::start();
-    let gateway = Gateway::start(&Setup::standard(&app).set("timeouts", "response", "\"1s\""));
+    // Each pause is far below the limit, all of them together are above it.
+    let gateway = Gateway::start(&Setup::standard(&app).set("timeouts", "response", "\"3s\""));
     let mut connection = gateway.https().connect();
     let head = format!("POST /public/x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 8\r\n\r\n");
     connection.write(head.as_bytes());
     for byte in b"8 pieces" {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(500));
         connection.write(&[*byte]);
     }
     connection.answer("POST").expect(200);
