@@ -121,6 +121,7 @@ fn the_secret_is_made_once_and_only_its_owner_reads_it() {
     let dir = gateway.kill();
     let gateway = Gateway::start_in(dir, &setup);
     assert_eq!(gateway.admin_secret(), secret, "the same after a restart");
+    crate::harness::soon("the start is logged", || gateway.output().contains("listening"));
     assert!(!gateway.output().contains(&secret));
 }
 
