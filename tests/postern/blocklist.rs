@@ -117,9 +117,7 @@ fn redis_over_tls_and_with_a_user() {
         gateway.get("/api/x").bearer(&Token::good().sign(key())).send().refused(503);
         app.saw_nothing("Redis that cannot be asked");
         // Not before the log has said anything.
-        crate::harness::soon("the log says why", || {
-            gateway.output().contains("cannot connect to the store")
-        });
+        soon("the log says why", || gateway.output().contains("cannot connect to the store"));
         assert!(!gateway.output().contains("correct horse"));
     }
 }
