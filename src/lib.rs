@@ -14,7 +14,7 @@
 //! | 2 | [`store`] | every word to Redis or the embedded store |
 //! | 3 | [`auth`], [`limit`], [`blocklist`] | engines: who, how often, revoked? |
 //! | 4 | [`policy`] | raw configuration compiled to one immutable snapshot |
-//! | 5 | [`upstream`] | connections to the services behind |
+//! | 5 | [`upstream`], [`provider`] | connections to the services behind; the identity providers |
 //! | 7 | [`proxy`] | the pipeline |
 //! | 8 | [`server`], [`admin`] | listeners |
 //! | 9 | [`run`] | start, reload, stop |
@@ -33,6 +33,7 @@ pub mod config;
 pub mod limit;
 pub mod observe;
 pub mod policy;
+pub mod provider;
 pub mod proxy;
 pub mod run;
 pub mod server;

@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::header::Header;
 use super::keys::sha256;
-use super::settings::IssuerSettings;
+use super::settings::{IssuerSettings, TokenCheck};
 use super::{Algorithm, ExtraKey, Family, VerificationKey, Verified, VerifyError};
 
 /// Most keys that are tried for a token without `kid` (R4).
@@ -18,9 +19,9 @@ const TRIES_MAX: usize = 4;
 const LEEWAY_MAX: Duration = Duration::from_secs(60);
 
 /// Every issuer entry with its keys; immutable, part of a snapshot.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Issuers {
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     pub(super) extra_keys: Vec<ExtraKey>,
     /// What a cached verification must have rested on to count still.
     facts: HashSet<Fact, foldhash::quality::RandomState>,
@@ -29,9 +30,13 @@ pub struct Issuers {
 /// A digest of one key of one entry with that entry's settings.
 pub(super) type Fact = [u8; 32];
 
+#[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) settings: IssuerSettings,
-    keys: Vec<Fact>,
+    pub(super) settings: Arc<IssuerSettings>,
+    /// Of the settings and the extra keys.
+    digest: Fact,
+    /// Configured keys first, then fetched ones.
+    keys: Vec<(VerificationKey, Fact)>,
 }
 
 /// One key to try, and the entry that it belongs to.
@@ -110,13 +115,33 @@ impl Issuers {
         }
         let entries: Vec<Entry> =
             entries.into_iter().map(|settings| Entry::new(settings, &extra_keys)).collect();
-        let facts = entries.iter().flat_map(|entry| entry.keys.iter().copied()).collect();
-        Ok(Self { entries, extra_keys, facts })
+        Ok(Self::of(entries, extra_keys))
+    }
+
+    fn of(entries: Vec<Entry>, extra_keys: Vec<ExtraKey>) -> Self {
+        let facts = entries.iter().flat_map(Entry::facts).collect();
+        Self { entries, extra_keys, facts }
+    }
+
+    /// The same issuers, with these keys as the fetched ones of the entry of this name; what was
+    /// fetched for it before is forgotten, and with it every cached token that rested on it. An
+    /// entry that does not fetch ([`TokenCheck::SignatureFetched`]) stays as it is.
+    #[must_use]
+    pub fn with_fetched(&self, name: &str, fetched: &[VerificationKey]) -> Self {
+        let renewed = |entry: &Entry| {
+            let fetches = entry.settings.check == TokenCheck::SignatureFetched;
+            if fetches && entry.settings.name == name {
+                entry.with_fetched(fetched)
+            } else {
+                entry.clone()
+            }
+        };
+        Self::of(self.entries.iter().map(renewed).collect(), self.extra_keys.clone())
     }
 
     /// The entries' settings, in order.
     pub fn settings(&self) -> impl Iterator<Item = &IssuerSettings> {
-        self.entries.iter().map(|entry| &entry.settings)
+        self.entries.iter().map(|entry| &*entry.settings)
     }
 
     /// Whether what was verified would be verified again: its entry has the same settings and
@@ -170,17 +195,28 @@ impl fmt::Debug for Issuers {
 impl Entry {
     fn new(settings: IssuerSettings, extra_keys: &[ExtraKey]) -> Self {
         let digest = settings.digest(extra_keys);
-        let fact = |key: &VerificationKey| {
-            let kid = format!("{:?}", key.kid());
-            sha256(&[b"fact", &digest, key.fingerprint(), kid.as_bytes()])
-        };
-        let keys = settings.keys.iter().map(fact).collect();
-        Self { settings, keys }
+        let entry = Self { settings: Arc::new(settings), digest, keys: Vec::new() };
+        entry.with_fetched(&[])
     }
 
-    fn tries(&self) -> impl Iterator<Item = Try<'_>> {
-        let settings = &self.settings;
-        settings.keys.iter().zip(&self.keys).map(move |(key, fact)| Try { settings, key, fact })
+    /// The configured keys and these.
+    fn with_fetched(&self, fetched: &[VerificationKey]) -> Self {
+        let with_fact = |key: &VerificationKey| {
+            let kid = format!("{:?}", key.kid());
+            let fact = sha256(&[b"fact", &self.digest, key.fingerprint(), kid.as_bytes()]);
+            (key.clone(), fact)
+        };
+        let keys = self.settings.keys.iter().chain(fetched).map(with_fact).collect();
+        Self { settings: self.settings.clone(), digest: self.digest, keys }
+    }
+
+    fn facts(&self) -> impl Iterator<Item = Fact> {
+        self.keys.iter().map(|(_, fact)| *fact)
+    }
+
+    pub(super) fn tries(&self) -> impl Iterator<Item = Try<'_>> {
+        let settings = &*self.settings;
+        self.keys.iter().map(move |(key, fact)| Try { settings, key, fact })
     }
 }
 

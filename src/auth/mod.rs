@@ -29,6 +29,7 @@ mod report;
 mod settings;
 mod verified;
 mod verify;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
@@ -41,9 +42,10 @@ pub use extra_key::{ExtraKey, ExtraKeyError};
 pub use issuers::{IssuerFilter, Issuers, SettingsError};
 pub use keys::{SigningKey, VerificationKey};
 pub use report::{Check, Outcome};
-pub use settings::{ClaimMapping, IssuerSettings};
+pub use settings::{ClaimMapping, IssuerSettings, TokenCheck, TokenType};
 pub use verified::{ISSUER_OFF, Told, Verified};
 pub use verify::Candidate;
+pub use wanted::Wanted;
 
 /// Chooses aws-lc as the cryptography behind `jsonwebtoken`. Call it first in `main`; calling it
 /// again changes nothing.

@@ -27,8 +27,35 @@ pub struct IssuerSettings {
     pub required_claims: Vec<String>,
     /// Where the claims with a meaning are found.
     pub claims: ClaimMapping,
-    /// Current and previous keys.
+    /// How tokens of this entry are checked.
+    pub check: TokenCheck,
+    /// Which `typ` is taken.
+    pub token_type: TokenType,
+    /// Current and previous keys, as far as they are configured; what a provider publishes is
+    /// added by [`super::Issuers::with_fetched`].
     pub keys: Vec<VerificationKey>,
+}
+
+/// How the tokens of an entry are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenCheck {
+    /// By the provider itself, asked by name of the token (RFC 7662).
+    Introspection,
+    /// By a signature (RFC 7515), with keys that are configured.
+    #[default]
+    Signature,
+    /// By a signature, with keys that the provider publishes: none at first.
+    SignatureFetched,
+}
+
+/// Which access tokens an entry takes, by their `typ`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenType {
+    /// `at+jwt` alone, with every claim that RFC 9068 §2.2 requires.
+    AtJwt,
+    /// `at+jwt`, `JWT` or none (R13).
+    #[default]
+    Any,
 }
 
 /// Which claims carry the subject, roles and so on.
@@ -62,6 +89,8 @@ impl IssuerSettings {
             max_age: None,
             required_claims: vec!["sub".to_owned()],
             claims: ClaimMapping::default(),
+            check: TokenCheck::default(),
+            token_type: TokenType::default(),
             keys: Vec::new(),
         }
     }
@@ -81,11 +110,13 @@ impl IssuerSettings {
             max_age,
             required_claims,
             claims,
+            check,
+            token_type,
             keys: _,
         } = self;
         let text = format!(
             "{name:?} {issuer:?} {audiences:?} {algorithms:?} {leeway:?} {max_lifetime:?} \
-             {max_age:?} {required_claims:?} {claims:?} {extra_keys:?}"
+             {max_age:?} {required_claims:?} {claims:?} {check:?} {token_type:?} {extra_keys:?}"
         );
         super::keys::sha256(&[text.as_bytes()])
     }

@@ -87,17 +87,17 @@ impl fmt::Debug for Candidate<'_> {
 }
 
 /// The compact serialisation (RFC 7515 §7.1).
-struct Parts<'t> {
+pub(super) struct Parts<'t> {
     /// What is signed: header, dot, payload.
-    message: &'t str,
-    header: &'t str,
-    payload: &'t str,
-    signature: &'t str,
+    pub(super) message: &'t str,
+    pub(super) header: &'t str,
+    pub(super) payload: &'t str,
+    pub(super) signature: &'t str,
 }
 
 impl<'t> Parts<'t> {
     /// Exactly three parts; a JWE has five.
-    fn of(token: &'t str) -> Result<Self, VerifyError> {
+    pub(super) fn of(token: &'t str) -> Result<Self, VerifyError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(VerifyError::Malformed);
         }

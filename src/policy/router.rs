@@ -45,7 +45,7 @@ pub struct Conflict {
 }
 
 /// All routes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Router {
     exact: HashMap<String, Paths, foldhash::fast::RandomState>,
     /// Longest suffix first; stored with the leading dot.
@@ -53,13 +53,13 @@ pub struct Router {
     any: Paths,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Paths {
     exact: HashMap<String, Methods, foldhash::fast::RandomState>,
     prefix: HashMap<String, Methods, foldhash::fast::RandomState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Methods {
     named: Vec<(Method, RouteIndex)>,
     all: Option<RouteIndex>,

@@ -9,6 +9,7 @@ use http::Method;
 use super::canonical::folded;
 use super::identity::IdentityHeaders;
 use super::origin::Origin;
+use super::provider::{Introspection, KeySource};
 use super::reserved::ReservedNames;
 use super::route::Route;
 use super::router::{Found, Router};
@@ -17,7 +18,8 @@ use super::trusted::TrustedProxies;
 use crate::auth::Issuers;
 use crate::limit::{AuthFailures, Quota};
 
-/// One compiled configuration.
+/// One compiled configuration. A clone is made when a provider publishes other keys.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Host, path, method → index into `routes`.
     pub router: Router,
@@ -29,6 +31,10 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// Whose tokens are accepted.
     pub issuers: Issuers,
+    /// Where issuers publish their keys.
+    pub key_sources: Vec<Arc<KeySource>>,
+    /// Whom to ask about opaque tokens.
+    pub introspections: Vec<Arc<Introspection>>,
     /// Names that only the gateway may speak.
     pub reserved: ReservedNames,
     /// What the upstream is told of the caller.

@@ -49,6 +49,7 @@ use crate::observe::access_log::AccessLog;
 use crate::policy::Route;
 use crate::policy::Snapshot;
 use crate::policy::router::Found;
+use crate::provider::Providers;
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
@@ -57,7 +58,9 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// What all workers share and what survives a reload.
 pub struct Gateway {
     /// The compiled configuration; a request takes one snapshot and keeps it to its end.
-    pub policy: ArcSwap<Snapshot>,
+    pub policy: Arc<ArcSwap<Snapshot>>,
+    /// The identity providers: who fetches keys and asks about opaque tokens.
+    pub providers: Arc<Providers>,
     /// Facts about verified tokens.
     pub tokens: TokenCache,
     /// Open connections and requests by client.

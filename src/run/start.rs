@@ -20,6 +20,7 @@ use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::lines::Writer;
 use crate::policy::{self, Context, FileAccess};
+use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::authenticate::Unchecked;
 use crate::proxy::clients::Clients;
@@ -63,9 +64,13 @@ pub(super) async fn prepare(
     let workers = workers(config);
     let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
     let (access, writer) = access_log(config, source)?;
+    let policy = Arc::new(ArcSwap::from_pointee(snapshot));
+    let providers = Providers::new(policy.clone(), state.dir());
+    providers.follow().await;
     let cache_bytes = config.token_cache.bytes.get_ref().on().map_or(0, |size| size.get());
     let gateway = Arc::new(Gateway {
-        policy: ArcSwap::from_pointee(snapshot),
+        policy,
+        providers,
         tokens: TokenCache::new(cache_bytes),
         clients: Clients::new(),
         access,

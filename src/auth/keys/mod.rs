@@ -14,6 +14,7 @@ mod signing;
 pub(super) mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use jsonwebtoken::DecodingKey;
@@ -26,12 +27,14 @@ pub use pem::from_pem;
 pub use secret::{from_secret, secret_bytes};
 pub use signing::{SignError, SigningKey};
 
-/// One key that verifies tokens, with the one algorithm that it is used with.
+/// One key that verifies tokens, with the one algorithm that it is used with. A clone shares the
+/// key.
+#[derive(Clone)]
 pub struct VerificationKey {
     kid: Option<Box<str>>,
     algorithm: Algorithm,
     fingerprint: [u8; 32],
-    decoding: DecodingKey,
+    decoding: Arc<DecodingKey>,
 }
 
 impl VerificationKey {
@@ -68,7 +71,7 @@ impl VerificationKey {
             kid: kid.map(Into::into),
             algorithm,
             fingerprint: sha256(&[b"key", algorithm.as_str().as_bytes(), material]),
-            decoding: key,
+            decoding: Arc::new(key),
         }
     }
 }

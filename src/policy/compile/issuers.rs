@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Access, Context};
 use crate::auth::keys::{from_jwks, from_public_key, from_secret};
-use crate::auth::{Algorithm, ClaimMapping, Family, IssuerSettings, VerificationKey};
+use crate::auth::{
+    Algorithm, ClaimMapping, Family, IssuerSettings, TokenCheck, TokenType, VerificationKey,
+};
 use crate::config::{self, Config, OrOff, Period, Problem, Problems, SecretSource, Spanned};
 use crate::token::ClaimPath;
 
@@ -41,6 +43,8 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
         max_age: off(&raw.max_age),
         required_claims: raw.required_claims.iter().map(|text| text.0.clone()).collect(),
         claims: mapping(&raw.claims, problems),
+        check: TokenCheck::Signature,
+        token_type: TokenType::Any,
         keys,
     }
 }

@@ -73,6 +73,8 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         paths_fold: tables.paths_fold,
         routes,
         issuers,
+        key_sources: Vec::new(),
+        introspections: Vec::new(),
         reserved,
         identity_table: identity_table(&identity, context.previous),
         identity,
