@@ -69,12 +69,10 @@ fn sources(issuer: &Issuer, span: Range<usize>, problems: &mut Problems) {
         );
     }
     if first.is_none() && issuer.keys.is_empty() {
-        problems.push(
-            Problem::at(span, format!("issuer `{}` has no key", issuer.name)).help(
-                "write jwks_url = \"https://...\", discovery = true, jwks_file = \"FILE\", or a \
+        problems.push(Problem::at(span, format!("issuer `{}` has no key", issuer.name)).help(
+            "write jwks_url = \"https://...\", discovery = true, jwks_file = \"FILE\", or a \
                  key in [[issuers.keys]]",
-            ),
-        );
+        ));
     }
 }
 
