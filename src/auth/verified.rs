@@ -162,8 +162,9 @@ impl Verified {
         self.lookup.until.since(self.verified_at)
     }
 
-    /// Roughly the bytes that it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
+    /// Roughly the bytes that it takes in memory, for whoever keeps it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let texts = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + 16).sum::<usize>();
         let named = [&self.kid, &self.subject, &self.session, &self.jti];
         let lists = [&self.roles, &self.scopes, &self.permissions, &self.clients];
