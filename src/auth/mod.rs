@@ -24,7 +24,7 @@ pub mod extract;
 mod header;
 mod introspected;
 mod issuers;
-mod json;
+pub mod json;
 pub mod keys;
 mod report;
 mod settings;

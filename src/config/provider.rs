@@ -69,8 +69,10 @@ pub(super) fn provider_url(text: &str) -> Result<Url, String> {
         return Err("a user or password in the URL is refused\nwrite the URL without it".to_owned());
     }
     if url.fragment().is_some() {
-        return Err(format!("{text:?} has a fragment, which is never sent\nleave out `#` and \
-                            what follows"));
+        return Err(format!(
+            "{text:?} has a fragment, which is never sent\nleave out `#` and \
+                            what follows"
+        ));
     }
     if url.port() == Some(0) {
         return Err(wrong());

@@ -234,11 +234,11 @@ fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
     let table = tree::pattern(above);
     let known = expected(message);
     if let Some(word) = LITERAL_SECRETS.iter().find(|word| *word == key) {
-        let help = match known.iter().find_map(|known| known.strip_suffix("_file")) {
-            Some(stem) if known.contains(&format!("{stem}_env").as_str()) => {
-                format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\"")
-            }
-            _ => "no secret belongs into this table".to_owned(),
+        let stems = known.iter().filter_map(|known| known.strip_suffix("_file"));
+        let mut stems = stems.filter(|stem| known.contains(&format!("{stem}_env").as_str()));
+        let help = match stems.next() {
+            Some(stem) => format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\""),
+            None => "no secret belongs into this table".to_owned(),
         };
         return Problem::at(span.clone(), format!("`{word}`: a literal secret is refused"))
             .help(help);

@@ -17,7 +17,7 @@ use super::{SecretKeys, distinct};
 /// The shortest time between two fetches: below it a gateway is a burden to its provider.
 const FETCH_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// The longest time between two fetches: so long does a key that was taken back verify on.
+/// The longest time between two fetches: so long does a key that the provider took back verify on.
 const REFRESH_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// One exchange with a provider.
@@ -69,12 +69,10 @@ fn sources(issuer: &Issuer, span: Range<usize>, problems: &mut Problems) {
         );
     }
     if first.is_none() && issuer.keys.is_empty() {
-        problems.push(
-            Problem::at(span, format!("issuer `{}` has no key", issuer.name)).help(
-                "write jwks_url = \"https://...\", discovery = true, jwks_file = \"FILE\", or a \
+        problems.push(Problem::at(span, format!("issuer `{}` has no key", issuer.name)).help(
+            "write jwks_url = \"https://...\", discovery = true, jwks_file = \"FILE\", or a \
                  key in [[issuers.keys]]",
-            ),
-        );
+        ));
     }
 }
 
@@ -133,10 +131,7 @@ fn schedule(issuer: &Issuer, problems: &mut Problems) {
             problems.push(Problem::at(period.span(), format!("{name} is shorter than a second")));
         }
         if period.get_ref().get() > REFRESH_MAX {
-            problems.push(
-                Problem::at(period.span(), format!("{name} is longer than a day"))
-                    .help("a key that the provider takes back verifies until the next fetch"),
-            );
+            problems.push(Problem::at(period.span(), format!("{name} is longer than a day")));
         }
     }
     if max_stale.get_ref() < refresh.get_ref() {

@@ -83,11 +83,9 @@ fn introspections(config: &Config, route: &Route, problems: &mut Problems) {
             route.name,
             asked.join(", ")
         );
-        problems.push(
-            Problem::at(place.unwrap_or_else(|| route.name.span()), message).help(
-                "an opaque token does not say whom to ask: name one of them in the route's issuers",
-            ),
-        );
+        problems.push(Problem::at(place.unwrap_or_else(|| route.name.span()), message).help(
+            "an opaque token does not say whom to ask: name one of them in the route's issuers",
+        ));
     }
 }
 
