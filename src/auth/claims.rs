@@ -31,11 +31,35 @@ pub(super) struct Checked {
 /// Everything about the claims that does not depend on the time of asking.
 pub(super) fn check(settings: &IssuerSettings, claims: &Claims) -> Result<Checked, VerifyError> {
     check_issuer(settings, claims)?;
+    let dated = settings.max_lifetime.is_some() || settings.max_age.is_some();
+    check_required(settings, claims, dated)?;
+    settle(settings, claims, expiry(claims)?)
+}
+
+/// The same for what a provider says of a token (RFC 7662 §2.2), where `iss`, `iat` and `exp` may
+/// be absent: it is asked again. Without `exp` the token counts as known until `known_until`.
+pub(super) fn check_introspected(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    known_until: UnixTime,
+) -> Result<Checked, VerifyError> {
+    if claims.contains_key("iss") {
+        check_issuer(settings, claims)?;
+    }
+    check_required(settings, claims, settings.max_age.is_some())?;
+    settle(settings, claims, optional_seconds(claims, "exp")?.unwrap_or(known_until))
+}
+
+fn settle(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    expires_at: UnixTime,
+) -> Result<Checked, VerifyError> {
     check_audience(settings, claims)?;
-    check_required(settings, claims)?;
     let issued_at = optional_seconds(claims, "iat")?;
-    let expires_at = expiry(claims)?;
-    check_lifetime(settings, issued_at, expires_at)?;
+    if claims.contains_key("exp") {
+        check_lifetime(settings, issued_at, expires_at)?;
+    }
     let mapping = &settings.claims;
     Ok(Checked {
         subject: subject(claims, &mapping.subject)?,
@@ -111,8 +135,11 @@ fn check_audience(settings: &IssuerSettings, claims: &Claims) -> Result<(), Veri
     if found { Ok(()) } else { Err(VerifyError::Audience) }
 }
 
-fn check_required(settings: &IssuerSettings, claims: &Claims) -> Result<(), VerifyError> {
-    let dated = settings.max_lifetime.is_some() || settings.max_age.is_some();
+fn check_required(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    dated: bool,
+) -> Result<(), VerifyError> {
     let implied = dated.then_some("iat");
     let missing = |name: &&str| claims.get(*name).is_none_or(Value::is_null);
     let mut required = settings.required_claims.iter().map(String::as_str).chain(implied);

@@ -12,15 +12,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::issuers::Try;
+use super::verified::Basis;
 use super::{IssuerFilter, Issuers, TokenType, Verified, VerifyError, claims, header, json};
 use crate::time::UnixTime;
 
 /// Longest token that is read at all; `[limits] authorization_bytes` is the limit that operators
 /// set, this one holds for cookies, files and forgotten limits.
-const TOKEN_BYTES_MAX: usize = 64 * 1024;
+pub(super) const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Claims of ID tokens and logout tokens, which are no access tokens (invariant 2).
-const FOREIGN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "events"];
+pub(super) const FOREIGN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "events"];
 
 /// What Keycloak writes into the payload's `typ` of signed tokens that are no access tokens (its
 /// `TokenUtil`); an access token has `Bearer` there (invariant 2).
@@ -88,8 +89,9 @@ impl Candidate<'_> {
             claims::check_at_jwt(&self.claims)?;
         }
         let checked = claims::check(made.settings, &self.claims)?;
+        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact };
         let verified =
-            Verified::new(*made, self.token, self.claims, checked, &self.issuers.extra_keys, now);
+            Verified::new(basis, self.token, self.claims, checked, &self.issuers.extra_keys, now);
         verified.check_times(now)?;
         Ok(verified)
     }
