@@ -14,6 +14,8 @@ pub mod address;
 pub mod discovery;
 pub mod document;
 pub mod exchange;
+#[cfg(test)]
+mod scripted;
 
 use std::path::Path;
 use std::sync::Arc;
