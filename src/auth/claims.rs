@@ -85,6 +85,24 @@ fn settle(
     })
 }
 
+/// What RFC 9068 §2.2 requires of an access token, with the types of RFC 7519 §4.1 and RFC 8693
+/// §4.3. A type other than these is refused here even where an entry would otherwise read it.
+pub(super) fn check_at_jwt(claims: &Claims) -> Result<(), VerifyError> {
+    for name in ["iss", "sub", "client_id", "jti"] {
+        let text = optional_text(claims, name)?;
+        text.ok_or_else(|| VerifyError::MissingClaim(name.into()))?;
+    }
+    for name in ["exp", "iat"] {
+        let seconds = optional_seconds(claims, name)?;
+        seconds.ok_or_else(|| VerifyError::MissingClaim(name.into()))?;
+    }
+    match claims.get("aud") {
+        None => Err(VerifyError::MissingClaim("aud".into())),
+        Some(Value::String(_) | Value::Array(_)) => Ok(()),
+        Some(_) => Err(VerifyError::ClaimType("aud")),
+    }
+}
+
 /// `exp`, which is always required.
 pub(super) fn expiry(claims: &Claims) -> Result<UnixTime, VerifyError> {
     optional_seconds(claims, "exp")?.ok_or_else(|| VerifyError::MissingClaim("exp".into()))

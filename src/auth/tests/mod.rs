@@ -7,6 +7,7 @@ mod claims;
 mod introspected;
 mod never_panics;
 mod selection;
+mod token_types;
 mod vectors;
 
 use std::sync::LazyLock;
