@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::listen::{Listeners, Public, Sockets};
-use super::state::{self, State};
+use super::state::State;
 use super::worker::{self, Share, Start};
 use super::{Error, environment, log_format, store};
 use crate::admin::{self, Admin, Part};
@@ -20,6 +20,7 @@ use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::lines::Writer;
 use crate::policy::{self, Context, FileAccess};
+use crate::private_file;
 use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::authenticate::Unchecked;
@@ -138,7 +139,8 @@ pub(super) fn announce(
     let document = addresses.to_string();
     state.write_addresses(document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
     if let Some(path) = ready_file {
-        state::write(path, document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
+        let written = private_file::write(path, document.as_bytes());
+        written.map_err(|error| Error::Start(format!("{}: {error}", path.display())))?;
     }
     tracing::info!(%addresses, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())
