@@ -14,6 +14,7 @@ pub mod address;
 pub mod discovery;
 pub mod document;
 pub mod exchange;
+pub mod introspection;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +22,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::introspection::{Introspector, Introspectors};
 use crate::auth::Wanted;
 use crate::policy::Snapshot;
+use crate::policy::provider::Introspection;
 
 /// Every provider of the configuration in force.
 pub struct Providers {
     policy: Arc<ArcSwap<Snapshot>>,
+    introspectors: Introspectors,
 }
 
 /// What came of looking for a key once more.
@@ -62,7 +66,7 @@ impl Providers {
     /// Knows the state directory for its last-good key sets; fetches nothing yet.
     #[must_use]
     pub fn new(policy: Arc<ArcSwap<Snapshot>>, _state_dir: &Path) -> Arc<Self> {
-        Arc::new(Self { policy })
+        Arc::new(Self { introspectors: Introspectors::new(policy.clone()), policy })
     }
 
     /// Follows the sources of the snapshot in force: starts what is new, ends what is gone, leaves
@@ -86,6 +90,12 @@ impl Providers {
     /// Callable from any runtime.
     pub async fn look_again(&self, _wanted: &Wanted) -> Looked {
         Looked::Unknown
+    }
+
+    /// Who asks an introspection endpoint by these settings of a snapshot.
+    #[must_use]
+    pub fn introspector(&self, settings: &Arc<Introspection>) -> Arc<Introspector> {
+        self.introspectors.of(settings)
     }
 
     /// How each source is.
