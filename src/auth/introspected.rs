@@ -13,9 +13,7 @@ use thiserror::Error;
 use super::issuers::{Entry, Fact};
 use super::verified::Basis;
 use super::verify::{FOREIGN_CLAIMS, Parts, TOKEN_BYTES_MAX, decode};
-use super::{
-    IssuerFilter, IssuerSettings, Issuers, Verified, VerifyError, claims, header, json,
-};
+use super::{IssuerFilter, IssuerSettings, Issuers, Verified, VerifyError, claims, header, json};
 use crate::time::UnixTime;
 use crate::token::{is_b64token, is_compact_jws};
 

@@ -16,11 +16,12 @@ use super::record::Decision;
 use super::reject::Limited;
 use super::{Rejection, Trip, introspect};
 use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
-use crate::auth::{Told, Verified, VerifyError};
+use crate::auth::{Issuers, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
 use crate::policy::{Route, Snapshot};
+use crate::provider::Looked;
 use crate::time::UnixTime;
 
 /// Counts the requests that `on_unreachable = "allow"` let through, and tells when to say so: once
@@ -150,14 +151,21 @@ async fn facts(
         return Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed));
     }
     may_fail(trip)?;
-    let verified = policy
-        .issuers
-        .prepare(&presented.token, &demand.issuers, now)
-        .and_then(|candidate| candidate.verify(now))
-        .map_err(|error| {
-            note_failure(trip, &error);
-            Rejection::InvalidToken(error)
-        })?;
+    let checked = check(&policy.issuers, &presented.token, demand, now);
+    let verified = match checked {
+        Ok(verified) => verified,
+        Err(refusal) => {
+            // Without a key that fits, nothing was computed.
+            let costly = refusal == VerifyError::Signature;
+            look_again(trip, demand, &presented.token, refusal).await.inspect_err(|rejection| {
+                match rejection {
+                    Rejection::InvalidToken(error) => note_failure(trip, error),
+                    _ if costly => note_failure(trip, &VerifyError::Signature),
+                    _ => {}
+                }
+            })?
+        }
+    };
     let verified = Arc::new(verified);
     tokens.insert(&presented.token, verified.clone());
     Ok(verified)
@@ -180,6 +188,44 @@ pub(super) fn may_fail(trip: &Trip) -> Result<(), Rejection> {
 pub(super) fn note_failure(trip: &Trip, error: &VerifyError) {
     if let (true, Some((_, failures))) = (error.counts_as_failure(), &trip.policy.failures) {
         failures.count(trip.client);
+    }
+}
+
+/// Everything that can be said of a token from itself and the keys that are known.
+fn check(
+    issuers: &Issuers,
+    token: &str,
+    demand: &Demand,
+    now: UnixTime,
+) -> Result<Verified, VerifyError> {
+    issuers.prepare(token, &demand.issuers, now).and_then(|candidate| candidate.verify(now))
+}
+
+/// A token was refused: checks it once more where its provider may have a key for it that the
+/// request's snapshot has not. The key counts, the rest stays as the request found it: under
+/// another configuration nothing is said.
+async fn look_again(
+    trip: &mut Trip,
+    demand: &Demand,
+    token: &str,
+    refusal: VerifyError,
+) -> Result<Verified, Rejection> {
+    let Some(wanted) = trip.policy.issuers.wanted(token, &demand.issuers, &refusal) else {
+        return Err(Rejection::InvalidToken(refusal));
+    };
+    let gateway = trip.worker.gateway.clone();
+    // Boxed: requests with a known key carry none of it.
+    match Box::pin(gateway.providers.look_again(&wanted)).await {
+        Looked::Unknown => Err(Rejection::InvalidToken(refusal)),
+        Looked::Unavailable => Err(Rejection::KeysUnavailable),
+        Looked::Again => {
+            let current = gateway.policy.load_full();
+            if !current.is_same_configuration(&trip.policy) {
+                return Err(Rejection::KeysUnavailable);
+            }
+            let checked = check(&current.issuers, token, demand, UnixTime::now());
+            checked.map_err(Rejection::InvalidToken)
+        }
     }
 }
 

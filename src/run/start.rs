@@ -62,12 +62,13 @@ pub(super) async fn prepare(
     let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    let policy = Arc::new(ArcSwap::from_pointee(snapshot));
+    let providers = Providers::new(policy.clone(), state.dir());
+    // Before anything listens: a bound socket already takes connections in.
+    providers.follow().await;
     let workers = workers(config);
     let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
     let (access, writer) = access_log(config, source)?;
-    let policy = Arc::new(ArcSwap::from_pointee(snapshot));
-    let providers = Providers::new(policy.clone(), state.dir());
-    providers.follow().await;
     let cache_bytes = config.token_cache.bytes.get_ref().on().map_or(0, |size| size.get());
     let gateway = Arc::new(Gateway {
         policy,
