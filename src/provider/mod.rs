@@ -14,6 +14,7 @@ pub mod address;
 pub mod discovery;
 pub mod document;
 pub mod exchange;
+pub mod introspection;
 mod last_good;
 mod refresh;
 mod schedule;
@@ -34,11 +35,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::task::AbortHandle;
 
+use self::introspection::{Introspector, Introspectors};
 use self::last_good::LastGood;
 use self::source::{Fetch, Source, Surroundings, is_same};
 use crate::auth::Wanted;
 use crate::policy::Snapshot;
-use crate::policy::provider::KeySource;
+use crate::policy::provider::{Introspection, KeySource};
 
 /// How much longer than its timeout the first try of a source is waited for: its document is also
 /// written.
@@ -50,6 +52,7 @@ pub struct Providers {
     running: Mutex<Vec<Running>>,
     /// Every required source has had keys at some moment since the start.
     were_ready: AtomicBool,
+    introspectors: Introspectors,
 }
 
 /// What came of looking for a key once more.
@@ -105,9 +108,10 @@ impl Providers {
     }
 
     fn with_fetch(policy: Arc<ArcSwap<Snapshot>>, state_dir: &Path, fetch: Fetch) -> Arc<Self> {
+        let introspectors = Introspectors::new(policy.clone());
         let around = Surroundings { policy, last_good: LastGood::new(state_dir), fetch };
         let (running, were_ready) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-        Arc::new(Self { around, running, were_ready })
+        Arc::new(Self { around, running, were_ready, introspectors })
     }
 
     /// Follows the sources of the snapshot in force: starts what is new, ends what is gone, leaves
@@ -192,6 +196,12 @@ impl Providers {
             if best == Looked::Again || looks.is_empty() { Poll::Ready(best) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// Who asks an introspection endpoint by these settings of a snapshot.
+    #[must_use]
+    pub fn introspector(&self, settings: &Arc<Introspection>) -> Arc<Introspector> {
+        self.introspectors.of(settings)
     }
 
     /// How each source is.
