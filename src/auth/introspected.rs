@@ -140,7 +140,7 @@ impl<'t> Introspectable<'t> {
         }
         check_kind(&said)?;
         let known_until = now.plus(reused.max(KNOWN_MIN));
-        let checked = claims::check_introspected(self.settings, &said, known_until)?;
+        let checked = claims::check_introspected(self.settings, &said, known_until, now)?;
         // The entry's provider speaks for its own issuer, said or not; upstreams are told.
         if let (Some(issuer), false) = (&self.settings.issuer, said.contains_key("iss")) {
             said.insert("iss".to_owned(), Value::String(issuer.clone()));

@@ -18,6 +18,8 @@ pub mod introspection;
 mod last_good;
 mod refresh;
 mod schedule;
+#[cfg(test)]
+mod scripted;
 mod source;
 mod unknown;
 
