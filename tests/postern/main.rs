@@ -51,3 +51,4 @@ mod listeners;
 mod tokens;
 mod claims;
 mod websocket;
+mod providers;
