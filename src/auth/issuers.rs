@@ -247,7 +247,7 @@ fn problems_of_one(entry: &IssuerSettings) -> Vec<SettingsError> {
     let name = || entry.name.clone();
     let mut found = Vec::new();
     let hmac = entry.algorithms.iter().filter(|a| a.family() == Family::Hmac).count();
-    if entry.algorithms.is_empty() {
+    if entry.algorithms.is_empty() && entry.check != TokenCheck::Introspection {
         found.push(SettingsError::NoAlgorithms(name()));
     } else if hmac != 0 && hmac != entry.algorithms.len() {
         found.push(SettingsError::AlgorithmFamilies(name()));

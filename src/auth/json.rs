@@ -1,4 +1,4 @@
-//! Strict JSON objects for JOSE headers, claims and keys (R7): UTF-8, one object, no member name
+//! Strict JSON objects for JOSE headers, claims, keys and what providers say (R7): UTF-8, one object, no member name
 //! twice at any depth, no trailing data, bounded depth.
 //!
 //! `serde_json` alone lets the last of two equal names win; whoever signed the token may have read
@@ -13,7 +13,8 @@ use serde_json::{Map, Number, Value};
 const DEPTH_MAX: u8 = 24;
 
 /// Reads one JSON object; `None` when it is anything else, for whatever reason.
-pub(super) fn object(text: &[u8]) -> Option<Map<String, Value>> {
+#[must_use]
+pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth: DEPTH_MAX }.deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;

@@ -23,7 +23,7 @@ mod extra_key;
 pub mod extract;
 mod header;
 mod issuers;
-mod json;
+pub mod json;
 pub mod keys;
 mod report;
 mod settings;

@@ -16,6 +16,9 @@ const TEXT_BYTES_MAX: usize = 20;
 /// The most that clocks may differ (design: leeway "at most 60s").
 const LEEWAY_MAX: Duration = Duration::from_secs(60);
 
+/// The longest that an answer about a token is used again.
+const REUSE_MAX: Duration = Duration::from_secs(3600);
+
 /// A length of time above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "Scalar")]
@@ -84,6 +87,38 @@ impl TryFrom<Scalar> for Leeway {
             return Err(format!("a leeway of {text:?} is not in whole seconds"));
         }
         Ok(Self(leeway))
+    }
+}
+
+/// How long an answer about a token is used again: zero to one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub struct Reuse(Duration);
+
+impl Reuse {
+    /// The contract's default: each request asks.
+    pub(super) const NEVER: Self = Self(Duration::ZERO);
+
+    /// The length; at most an hour.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl TryFrom<Scalar> for Reuse {
+    type Error = String;
+
+    fn try_from(scalar: Scalar) -> Result<Self, String> {
+        let text = written(scalar)?;
+        let reuse = parse(&text)?;
+        if reuse > REUSE_MAX {
+            return Err(format!(
+                "a cache of {text:?} is too long; at most 1h\n\
+                 a token that the provider has revoked passes for as long as the cache holds it"
+            ));
+        }
+        Ok(Self(reuse))
     }
 }
 

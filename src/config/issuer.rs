@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::algorithm::Algorithm;
 use super::claim::ClaimPath;
-use super::duration::{Leeway, Period};
+use super::duration::{Leeway, Period, Reuse};
 use super::list::{List, ListOrOff};
+use super::listen::Network;
+use super::provider::{ClientAuthentication, HostName, IssuerKind, ProviderUrl, TokenType};
 use super::scalar::{OrOff, Scalar};
 use super::secret_source::SecretSource;
 use super::unplaced;
@@ -18,11 +21,15 @@ use super::unplaced;
 pub struct Issuer {
     /// The entry's name: for routes, logs and metrics.
     pub name: Spanned<String>,
+    /// How its tokens are checked; default by their signature.
+    #[serde(default = "default_kind")]
+    pub kind: Spanned<IssuerKind>,
     /// What `iss` must be, exactly; off for tokens without `iss`.
     pub issuer: Spanned<OrOff<Text>>,
     /// One of these must be in `aud`; off for tokens without `aud`.
     pub audiences: ListOrOff<Text>,
-    /// The algorithms of its keys; no default (R1).
+    /// The algorithms of its keys; no default (R1). An introspected entry has none.
+    #[serde(default)]
     pub algorithms: List<Algorithm>,
     /// How far its clock may be off; default 30 s, at most 60 s (R11).
     #[serde(default = "default_leeway")]
@@ -39,12 +46,97 @@ pub struct Issuer {
     /// Where subject, roles and the rest are found.
     #[serde(default)]
     pub claims: ClaimMap,
+    /// Which `typ` is taken; default any that an access token may have (R13).
+    #[serde(default = "default_token_type")]
+    pub token_type: Spanned<TokenType>,
+
     /// A JWKS (RFC 7517 §5) file, relative to the configuration file.
     #[serde(default)]
     pub jwks_file: Option<Spanned<PathBuf>>,
+    /// Where the provider publishes its JWKS.
+    #[serde(default)]
+    pub jwks_url: Option<Spanned<ProviderUrl>>,
+    /// Whether the provider's metadata say where its JWKS is; default false.
+    #[serde(default = "default_discovery")]
+    pub discovery: Spanned<bool>,
+    /// Hosts besides the issuer's own on which a discovered JWKS may be; default none.
+    #[serde(default)]
+    pub jwks_hosts: List<HostName>,
     /// `[[issuers.keys]]`: keys one by one.
     #[serde(default)]
     pub keys: Vec<Spanned<Key>>,
+
+    /// Addresses that are not public and may be connected to all the same; default none.
+    #[serde(default)]
+    pub provider_addresses: List<Network>,
+    /// Authorities of the provider's certificate, PEM; default the system's.
+    #[serde(default)]
+    pub ca: Option<Spanned<PathBuf>>,
+    /// The longest time between two fetches; default 5 min.
+    #[serde(default = "default_refresh")]
+    pub refresh: Spanned<Period>,
+    /// The shortest time between two fetches that unknown key ids cause; default 10 s.
+    #[serde(default = "default_cooldown")]
+    pub cooldown: Spanned<Period>,
+    /// How long keys are used after the last good fetch; default 24 h.
+    #[serde(default = "default_max_stale")]
+    pub max_stale: Spanned<Period>,
+    /// One exchange with the provider with everything around it; default 5 s.
+    #[serde(default = "default_timeout")]
+    pub timeout: Spanned<Period>,
+    /// Whether readiness waits for its keys; default true.
+    #[serde(default = "default_required")]
+    pub required: Spanned<bool>,
+
+    /// The introspection endpoint (RFC 7662).
+    #[serde(default)]
+    pub url: Option<Spanned<ProviderUrl>>,
+    /// The gateway's client id at the provider.
+    #[serde(default)]
+    pub client_id: Option<Spanned<Text>>,
+    /// The file of the client's secret.
+    #[serde(default)]
+    pub client_secret_file: Option<Spanned<PathBuf>>,
+    /// The environment variable that holds the client's secret.
+    #[serde(default)]
+    pub client_secret_env: Option<Spanned<String>>,
+    /// The command that prints the client's secret.
+    #[serde(default)]
+    pub client_secret_command: Option<Spanned<Vec<String>>>,
+    /// How the client says who it is; default `Authorization: Basic`.
+    #[serde(default = "default_client_auth")]
+    pub client_auth: Spanned<ClientAuthentication>,
+    /// How long an answer of the provider is used again; default not at all.
+    #[serde(default = "default_cache")]
+    pub cache: Spanned<Reuse>,
+}
+
+impl Issuer {
+    /// Whether its keys come from the provider over the network.
+    #[must_use]
+    pub fn fetches(&self) -> bool {
+        self.jwks_url.is_some() || *self.discovery.get_ref()
+    }
+
+    /// Whether the provider is asked about each token.
+    #[must_use]
+    pub fn introspects(&self) -> bool {
+        *self.kind.get_ref() == IssuerKind::Introspection
+    }
+
+    /// Where the client's secret comes from.
+    #[must_use]
+    pub fn client_secret(&self) -> Option<SecretSource> {
+        SecretSource::of(
+            &self.client_secret_file,
+            &self.client_secret_env,
+            &self.client_secret_command,
+        )
+    }
+}
+
+fn default_kind() -> Spanned<IssuerKind> {
+    unplaced(IssuerKind::Jwt)
 }
 
 fn default_leeway() -> Spanned<Leeway> {
@@ -57,6 +149,42 @@ fn default_max_lifetime() -> Spanned<OrOff<Period>> {
 
 fn default_max_age() -> Spanned<OrOff<Period>> {
     unplaced(OrOff::Off)
+}
+
+fn default_token_type() -> Spanned<TokenType> {
+    unplaced(TokenType::Any)
+}
+
+fn default_discovery() -> Spanned<bool> {
+    unplaced(false)
+}
+
+fn default_refresh() -> Spanned<Period> {
+    unplaced(Period::seconds(300))
+}
+
+fn default_cooldown() -> Spanned<Period> {
+    unplaced(Period::seconds(10))
+}
+
+fn default_max_stale() -> Spanned<Period> {
+    unplaced(Period::seconds(24 * 3600))
+}
+
+fn default_timeout() -> Spanned<Period> {
+    unplaced(Period::seconds(5))
+}
+
+fn default_required() -> Spanned<bool> {
+    unplaced(true)
+}
+
+fn default_client_auth() -> Spanned<ClientAuthentication> {
+    unplaced(ClientAuthentication::Basic)
+}
+
+fn default_cache() -> Spanned<Reuse> {
+    unplaced(Reuse::NEVER)
 }
 
 fn default_required_claims() -> List<Text> {
@@ -109,91 +237,6 @@ impl Default for ClaimMap {
             client: List::unplaced(["azp", "client_id"].map(ClaimPath::named)),
             session: named("sid"),
         }
-    }
-}
-
-/// Signature algorithms (RFC 7518 §3.1, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "Scalar")]
-pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// ECDSA on P-384 with SHA-384.
-    ES384,
-    /// Ed25519.
-    EdDSA,
-    /// HMAC with SHA-256.
-    HS256,
-    /// HMAC with SHA-384.
-    HS384,
-    /// HMAC with SHA-512.
-    HS512,
-    /// RSASSA-PSS with SHA-256.
-    PS256,
-    /// RSASSA-PSS with SHA-384.
-    PS384,
-    /// RSASSA-PSS with SHA-512.
-    PS512,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    RS256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    RS384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    RS512,
-}
-
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-        Self::HS256,
-        Self::HS384,
-        Self::HS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-    ];
-
-    /// The name in a token's `alg`; compared with case (R1).
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-            Self::HS256 => "HS256",
-            Self::HS384 => "HS384",
-            Self::HS512 => "HS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-        }
-    }
-
-    /// Whether signer and verifier share one secret.
-    #[must_use]
-    pub const fn is_hmac(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
-    }
-}
-
-impl TryFrom<Scalar> for Algorithm {
-    type Error = String;
-
-    fn try_from(scalar: Scalar) -> Result<Self, String> {
-        let text = scalar.text("an algorithm such as \"RS256\"")?;
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == text).ok_or_else(|| {
-            let known = Self::ALL.map(Self::as_str).join(", ");
-            format!("{text:?} is not an algorithm that tokens may use\nwrite one of {known}")
-        })
     }
 }
 

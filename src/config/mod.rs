@@ -23,11 +23,13 @@ mod tree;
 mod validate;
 
 mod address;
+mod algorithm;
 mod claim;
 mod duration;
 mod limit_key;
 mod list;
 mod pattern;
+mod provider;
 mod rate;
 mod scalar;
 mod size;
@@ -56,11 +58,12 @@ pub use toml::Spanned;
 
 pub use address::{Address, PublicUrl, Server};
 pub use admin::Admin;
+pub use algorithm::Algorithm;
 pub use claim::ClaimPath;
-pub use duration::{Leeway, Period};
+pub use duration::{Leeway, Period, Reuse};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
-pub use issuer::{Algorithm, ClaimMap, Issuer, Key, Text};
+pub use issuer::{ClaimMap, Issuer, Key, Text};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};
@@ -73,6 +76,7 @@ pub use permission::{
     check_key_permissions,
 };
 pub use problem::{Problem, Problems};
+pub use provider::{ClientAuthentication, HostName, IssuerKind, ProviderUrl, TokenType};
 pub use rate::Rate;
 pub use revocation::{Check, KeyTemplate, OnLoss, OnUnreachable, Revocation, TemplatePart};
 pub use route::{

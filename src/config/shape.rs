@@ -31,6 +31,10 @@ const REQUIRED: [(&str, &[&str]); 7] = [
     ("upstreams.*", &["servers"]),
 ];
 
+/// A key of [`REQUIRED`] that is not missing where another key says so.
+const REQUIRED_UNLESS: (&str, &str, (&str, &str)) =
+    ("issuers[]", "algorithms", ("kind", "introspection"));
+
 /// What stands in for required keys while the rest of their table is read.
 const STAND_INS: [(&str, &str, &str); 4] = [
     ("issuers[]", "issuer", "https://unreadable.invalid"),
@@ -69,7 +73,7 @@ pub(super) const TABLES: [&str; 24] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 13] = [
+const LATER: [(&str, &str, &str); 10] = [
     ("", "clients", "leave the section out"),
     ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
@@ -77,9 +81,6 @@ const LATER: [(&str, &str, &str); 13] = [
     ("", "streams", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("issuers[]", "backchannel_logout", "leave it out"),
-    ("issuers[]", "discovery", "fetch the provider's JWKS and write jwks_file = \"FILE\""),
-    ("issuers[]", "jwks_url", "fetch the JWKS and write jwks_file = \"FILE\""),
-    ("issuers[]", "kind", "leave it out"),
     ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
     ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
     ("upstreams.*", "assertion", "leave it out"),
@@ -233,11 +234,11 @@ fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
     let table = tree::pattern(above);
     let known = expected(message);
     if let Some(word) = LITERAL_SECRETS.iter().find(|word| *word == key) {
-        let help = match known.iter().find_map(|known| known.strip_suffix("_file")) {
-            Some(stem) if known.contains(&format!("{stem}_env").as_str()) => {
-                format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\"")
-            }
-            _ => "no secret belongs into this table".to_owned(),
+        let stems = known.iter().filter_map(|known| known.strip_suffix("_file"));
+        let mut stems = stems.filter(|stem| known.contains(&format!("{stem}_env").as_str()));
+        let help = match stems.next() {
+            Some(stem) => format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\""),
+            None => "no secret belongs into this table".to_owned(),
         };
         return Problem::at(span.clone(), format!("`{word}`: a literal secret is refused"))
             .help(help);
@@ -270,7 +271,11 @@ fn missing_keys(
     let named: Vec<_> = message.split('`').skip(1).step_by(2).collect();
     let required = REQUIRED.iter().find(|(pattern, _)| *pattern == table);
     for key in required.map_or(named.as_slice(), |(_, keys)| keys) {
-        if written.is_none_or(|written| written.get_ref().get(*key).is_none()) {
+        let (of, excused, (switch, word)) = REQUIRED_UNLESS;
+        let switch = written.and_then(|written| written.get_ref().get(switch));
+        let is_excused = (of, excused) == (&table, *key)
+            && switch.is_some_and(|switch| switch.get_ref().as_str() == Some(word));
+        if !is_excused && written.is_none_or(|written| written.get_ref().get(*key).is_none()) {
             let message = format!("`{key}` is missing in {}", header(&table));
             problems.push(Problem::at(span.clone(), message));
         }

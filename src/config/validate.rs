@@ -4,6 +4,7 @@
 mod identity;
 mod issuers;
 mod listen;
+mod providers;
 mod routes;
 mod store;
 

@@ -177,7 +177,7 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// The TLS settings for upstreams: the system's roots, or one authority's file.
+/// The TLS settings for upstreams and providers: the system's roots, or one authority's file.
 ///
 /// # Errors
 ///
@@ -187,6 +187,19 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Error> {
         Some(path) => roots_from(path)?,
         None => system_roots()?,
     };
+    trusting(roots)
+}
+
+/// TLS settings with which every handshake fails, for a peer that is spoken to without TLS.
+///
+/// # Errors
+///
+/// Whatever rustls has against its own defaults.
+pub fn client_config_trusting_nobody() -> Result<Arc<ClientConfig>, Error> {
+    trusting(RootCertStore::empty())
+}
+
+fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, Error> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(Error::Settings)?
@@ -222,9 +235,7 @@ fn system_roots() -> Result<RootCertStore, Error> {
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let why = found.errors.first().map(ToString::to_string);
-        return Err(Error::Roots(
-            why.unwrap_or_else(|| "the system has none; set `ca` on the upstream".into()),
-        ));
+        return Err(Error::Roots(why.unwrap_or_else(|| "the system has none; set `ca`".into())));
     }
     Ok(roots)
 }

@@ -10,6 +10,11 @@
 //! working keys because a provider is down (before `max_stale`), or log a document, a token or a
 //! client secret.
 
+pub mod address;
+pub mod discovery;
+pub mod document;
+pub mod exchange;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,7 +32,8 @@ impl WatchedFiles {
         }
         for issuer in &config.issuers {
             let issuer = issuer.get_ref();
-            paths.extend(issuer.jwks_file.as_ref().map(|file| file.get_ref().as_path()));
+            let files = [&issuer.jwks_file, &issuer.ca, &issuer.client_secret_file];
+            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             for key in &issuer.keys {
                 let key = key.get_ref();
                 let files = [&key.public_key_file, &key.secret_file];

@@ -132,7 +132,7 @@ fn the_values_called_defaults_of_entries_are_theirs() {
     let bare = read(
         "[tls]\ncertificates = [{ cert = \"c\", key = \"k\" }]\n[[issuers]]\nname = \"main\"\n\
          issuer = \"https://auth.example.com\"\naudiences = \"https://api.example.com\"\n\
-         algorithms = [\"RS256\", \"ES256\"]\njwks_file = \"../certs/jwks.json\"\n\
+         algorithms = [\"RS256\", \"ES256\"]\njwks_url = \"https://auth.example.com/jwks.json\"\n\
          [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n[[routes]]\nname = \"admin\"\n\
          path = \"/api/admin/*\"\nupstream = \"orders\"\n",
     );

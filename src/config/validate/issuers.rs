@@ -8,13 +8,12 @@ use super::super::issuer::{Issuer, Key};
 use super::super::list::ListOrOff;
 use super::super::problem::{Problem, Problems};
 use super::super::scalar::OrOff;
-use super::{SecretKeys, distinct, label, unique};
+use super::{SecretKeys, distinct, label, providers, unique};
 
 pub(super) fn validate(issuers: &[Spanned<Issuer>], problems: &mut Problems) {
     unique(issuers.iter().map(|issuer| &issuer.get_ref().name), "another issuer", problems);
-    for issuer in issuers {
-        let issuer_span = issuer.span();
-        let issuer = issuer.get_ref();
+    for placed in issuers {
+        let issuer = placed.get_ref();
         label(&issuer.name, "an issuer's name", problems);
         if issuer.name.get_ref() == "local" {
             problems.push(Problem::at(
@@ -34,14 +33,11 @@ pub(super) fn validate(issuers: &[Spanned<Issuer>], problems: &mut Problems) {
             }
             distinct(audiences.spanned(), "this audience is listed twice", problems);
         }
-        algorithms(issuer, problems);
-        keys(issuer, problems);
-        if issuer.keys.is_empty() && issuer.jwks_file.is_none() {
-            problems.push(
-                Problem::at(issuer_span, format!("issuer `{}` has no key", issuer.name))
-                    .help("write jwks_file = \"FILE\", or a key in [[issuers.keys]]"),
-            );
+        if !issuer.introspects() {
+            algorithms(placed, problems);
+            keys(issuer, problems);
         }
+        providers::validate(placed, problems);
         if let OrOff::On(lifetime) = issuer.max_lifetime.get_ref()
             && let OrOff::On(age) = issuer.max_age.get_ref()
             && age > lifetime
@@ -54,16 +50,18 @@ pub(super) fn validate(issuers: &[Spanned<Issuer>], problems: &mut Problems) {
     }
 }
 
-fn algorithms(issuer: &Issuer, problems: &mut Problems) {
+fn algorithms(placed: &Spanned<Issuer>, problems: &mut Problems) {
+    let issuer = placed.get_ref();
     distinct(issuer.algorithms.spanned(), "this algorithm is listed twice", problems);
     if issuer.algorithms.is_empty() {
-        problems.push(
-            Problem::at(
-                issuer.algorithms.span(),
-                "algorithms is an empty list: no token could pass",
-            )
-            .help("write the algorithms that this issuer signs with, as in [\"RS256\"]"),
-        );
+        let problem = match issuer.algorithms.span() {
+            nowhere if nowhere.is_empty() => {
+                Problem::at(placed.span(), "`algorithms` is missing in [[issuers]]")
+            }
+            span => Problem::at(span, "algorithms is an empty list: no token could pass"),
+        };
+        let help = "write the algorithms that this issuer signs with, as in [\"RS256\"]";
+        problems.push(problem.help(help));
     }
     let mut hmac = issuer.algorithms.spanned().filter(|a| a.get_ref().is_hmac());
     if let Some(first) = hmac.next()

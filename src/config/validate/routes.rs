@@ -16,6 +16,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
         let route = route.get_ref();
         label(&route.name, "a route's name", problems);
         references(route, declared, problems);
+        introspections(config, route, problems);
         rule(route, problems);
         token(route, problems);
         limits(route, problems);
@@ -60,6 +61,31 @@ fn references(route: &Route, declared: &Declared, problems: &mut Problems) {
             format!("route `{}` needs a token, and there is no issuer", route.name),
         );
         problems.push(problem.help("write an [[issuers]] entry, or auth = \"none\""));
+    }
+}
+
+/// A token that is opaque says nothing of its issuer: there must be one provider to ask.
+fn introspections(config: &Config, route: &Route, problems: &mut Problems) {
+    let allowed = |name: &str| {
+        route.issuers.is_empty() || route.issuers.iter().any(|allowed| allowed.0 == name)
+    };
+    let asked: Vec<&str> = config
+        .issuers
+        .iter()
+        .map(Spanned::get_ref)
+        .filter(|issuer| issuer.introspects() && allowed(issuer.name.get_ref()))
+        .map(|issuer| issuer.name.get_ref().as_str())
+        .collect();
+    if asked.len() > 1 && *route.auth.get_ref() != Auth::None {
+        let place = Some(route.issuers.span()).filter(|span| !span.is_empty());
+        let message = format!(
+            "route `{}` allows several issuers that are introspected: {}",
+            route.name,
+            asked.join(", ")
+        );
+        problems.push(Problem::at(place.unwrap_or_else(|| route.name.span()), message).help(
+            "an opaque token does not say whom to ask: name one of them in the route's issuers",
+        ));
     }
 }
 

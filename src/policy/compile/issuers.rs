@@ -1,22 +1,38 @@
-//! `[[issuers]]` → issuer settings with their keys read.
+//! `[[issuers]]` → issuer settings with their key files read.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::providers::Providers;
 use super::{Access, Context};
 use crate::auth::keys::{from_jwks, from_public_key, from_secret};
 use crate::auth::{
     Algorithm, ClaimMapping, Family, IssuerSettings, TokenCheck, TokenType, VerificationKey,
 };
 use crate::config::{self, Config, OrOff, Period, Problem, Problems, SecretSource, Spanned};
+use crate::policy::provider::{Introspection, KeySource};
 use crate::token::ClaimPath;
 
-pub(super) fn compile(
-    config: &Config,
-    context: Context<'_>,
-    problems: &mut Problems,
-) -> Vec<IssuerSettings> {
-    config.issuers.iter().map(|issuer| entry(issuer.get_ref(), context, problems)).collect()
+/// What `[[issuers]]` compiles to.
+#[derive(Default)]
+pub(super) struct Compiled {
+    pub(super) entries: Vec<IssuerSettings>,
+    pub(super) key_sources: Vec<Arc<KeySource>>,
+    pub(super) introspections: Vec<Arc<Introspection>>,
+}
+
+pub(super) fn compile(config: &Config, context: Context<'_>, problems: &mut Problems) -> Compiled {
+    let mut compiled = Compiled::default();
+    let mut providers = Providers::new(context);
+    for raw in config.issuers.iter().map(Spanned::get_ref) {
+        let entry = entry(raw, context, problems);
+        let source = providers.key_source(raw, &entry.algorithms, problems);
+        compiled.key_sources.extend(source.map(Arc::new));
+        compiled.introspections.extend(providers.introspection(raw, problems).map(Arc::new));
+        compiled.entries.push(entry);
+    }
+    compiled
 }
 
 fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) -> IssuerSettings {
@@ -43,8 +59,15 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
         max_age: off(&raw.max_age),
         required_claims: raw.required_claims.iter().map(|text| text.0.clone()).collect(),
         claims: mapping(&raw.claims, problems),
-        check: TokenCheck::Signature,
-        token_type: TokenType::Any,
+        check: match (raw.introspects(), raw.fetches()) {
+            (true, _) => TokenCheck::Introspection,
+            (false, true) => TokenCheck::SignatureFetched,
+            (false, false) => TokenCheck::Signature,
+        },
+        token_type: match raw.token_type.get_ref() {
+            config::TokenType::Any => TokenType::Any,
+            config::TokenType::AtJwt => TokenType::AtJwt,
+        },
         keys,
     }
 }

@@ -1,6 +1,7 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
 mod issuers;
+mod providers;
 mod routes;
 mod upstreams;
 
@@ -61,7 +62,8 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let reserved = reserved(config, &identity, &mut problems);
     let public_url = config.listen.public_url.get_ref().origin();
     let public_url = public_url.and_then(|url| Origin::parse(&url).ok());
-    let (Some(issuers), Some(tables), Some(reserved)) = (issuers, tables, reserved) else {
+    let (Some((issuers, providers)), Some(tables), Some(reserved)) = (issuers, tables, reserved)
+    else {
         return Err(problems);
     };
     if !problems.is_empty() {
@@ -73,8 +75,8 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         paths_fold: tables.paths_fold,
         routes,
         issuers,
-        key_sources: Vec::new(),
-        introspections: Vec::new(),
+        key_sources: providers.key_sources,
+        introspections: providers.introspections,
         reserved,
         identity_table: identity_table(&identity, context.previous),
         identity,
@@ -146,9 +148,14 @@ fn tls_server(
     }
 }
 
-fn issuers(config: &Config, context: Context<'_>, problems: &mut Problems) -> Option<Issuers> {
+/// The issuers, and what their providers are asked for.
+fn issuers(
+    config: &Config,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
-    let entries = issuers::compile(config, context, problems);
+    let mut compiled = issuers::compile(config, context, problems);
     let extra: Vec<ExtraKey> = config
         .revocation
         .extra_keys
@@ -165,8 +172,8 @@ fn issuers(config: &Config, context: Context<'_>, problems: &mut Problems) -> Op
     if problems.len() > before {
         return None;
     }
-    match Issuers::new(entries, extra) {
-        Ok(issuers) => Some(issuers),
+    match Issuers::new(std::mem::take(&mut compiled.entries), extra) {
+        Ok(issuers) => Some((issuers, compiled)),
         Err(errors) => {
             let place = config.issuers.first().map_or(0..0, Spanned::span);
             for error in errors {
