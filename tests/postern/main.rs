@@ -52,3 +52,8 @@ mod tokens;
 mod claims;
 mod websocket;
 mod providers;
+mod key_rotation;
+mod key_outages;
+mod unknown_kids;
+mod hostile_jwks;
+mod keycloak;

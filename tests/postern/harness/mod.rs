@@ -6,6 +6,7 @@ pub mod client;
 pub mod gateway;
 pub mod h2;
 pub mod jwks_server;
+pub mod keycloak;
 pub mod keys;
 pub mod load;
 pub mod pki;
