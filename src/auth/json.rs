@@ -1,5 +1,5 @@
-//! Strict JSON objects for JOSE headers, claims, keys and what providers say (R7): UTF-8, one object, no member name
-//! twice at any depth, no trailing data, bounded depth.
+//! Strict JSON objects for JOSE headers, claims, keys and what providers say (R7): UTF-8, one
+//! object, no member name twice at any depth, no trailing data, bounded depth.
 //!
 //! `serde_json` alone lets the last of two equal names win; whoever signed the token may have read
 //! the first.

@@ -69,8 +69,8 @@ pub async fn discover(
     hosts: &[Box<str>],
     reach: &Reach,
 ) -> Result<Metadata, DiscoveryError> {
-    let base = base(issuer)
-        .map_err(|reason| DiscoveryError::Issuer { issuer: clipped(issuer).into(), reason })?;
+    let base =
+        base(issuer).map_err(|reason| DiscoveryError::Issuer { issuer: issuer.into(), reason })?;
     let answer = find(&base, reach).await?;
     let at = &answer.url;
     let wrong = |reason: String| DiscoveryError::Document { at: place(at), reason: reason.into() };
@@ -175,10 +175,8 @@ impl Rules<'_> {
             return Err(format!("{name} does not begin with https://"));
         }
         let Some(host) = url.host() else { return Err(format!("{name} has no host")) };
-        let same = |listed: &str| Host::parse(listed).is_ok_and(|listed| listed == host.to_owned());
-        if self.base.host() == Some(host.to_owned().borrowed())
-            || self.hosts.iter().any(|l| same(l))
-        {
+        let listed = |name: &str| Host::parse(name).is_ok_and(|listed| listed == host.to_owned());
+        if self.base.host() == url.host() || self.hosts.iter().any(|name| listed(name)) {
             return Ok(Some(url));
         }
         let host = clipped(&host.to_string());

@@ -122,7 +122,9 @@ pub fn read_keys(
         notes.push(format!("and {more} more"));
     }
     if keys.is_empty() {
-        notes.is_empty().then(|| notes.push("it holds none".to_owned()));
+        if notes.is_empty() {
+            notes.push("it holds none".to_owned());
+        }
         return Err(DocumentError::NoUsableKey(notes.join("; ").into()));
     }
     if !notes.is_empty() {
@@ -134,9 +136,8 @@ pub fn read_keys(
 /// The same key under the same name is one key.
 fn once_each(keys: Vec<VerificationKey>) -> Vec<VerificationKey> {
     let mut seen = HashSet::new();
-    let first =
+    let mut first =
         |key: &VerificationKey| seen.insert((key.kid().map(str::to_owned), *key.fingerprint()));
-    let mut first = first;
     keys.into_iter().filter(|key| first(key)).collect()
 }
 
