@@ -17,9 +17,13 @@ use crate::harness::soon;
 use crate::harness::upstream::Upstream;
 
 fn setup(app: &Upstream, provider: &Provider, lines: &str) -> Setup {
+    with_entry(app, &provider.entry(lines))
+}
+
+fn with_entry(app: &Upstream, entry: &str) -> Setup {
     Setup::bare()
         .upstream("app", &app.url())
-        .issuer("provider", &provider.entry(&format!("timeout = \"2s\"\n{lines}")), &[])
+        .issuer("provider", entry, &[])
         .route("public", "path = \"/public/*\"\nauth = \"none\"")
         .route("api", "path = \"/api/*\"")
 }
@@ -126,16 +130,8 @@ fn last_good_keys_that_are_not_used() {
     let lines = "refresh = \"1s\"\ncooldown = \"1s\"\nmax_stale = \"1h\"";
     let usual = setup(&app, &provider, lines);
     let short = setup(&app, &provider, &lines.replace("1h", "1s"));
-    let elsewhere = setup(&app, &provider, &format!("{lines}\ndiscovery = true"))
-        .without_table("discovery = true");
-    let elsewhere = elsewhere.issuer(
-        "provider",
-        &provider.entry(lines).replace(
-            "discovery = true",
-            &format!("jwks_url = \"{}/jwks?other\"", provider.issuer()),
-        ),
-        &[],
-    );
+    let url = format!("jwks_url = \"{}/jwks?other\"", provider.issuer());
+    let elsewhere = with_entry(&app, &provider.entry(lines).replace("discovery = true", &url));
     let gateway = Gateway::start(&usual);
     let token = provider.token("/");
     call(&gateway, &token).expect(200);
