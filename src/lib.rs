@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | 0 | [`token`], [`time`], [`secret`], [`body`] | the vocabulary |
 //! | 1 | [`observe`], [`config`] | what is written down; what the operator typed |
+//! | 1 | [`private_file`] | files that are ours alone, read and written as a whole |
 //! | 2 | [`store`] | every word to Redis or the embedded store |
 //! | 3 | [`auth`], [`limit`], [`blocklist`] | engines: who, how often, revoked? |
 //! | 4 | [`policy`] | raw configuration compiled to one immutable snapshot |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod limit;
 pub mod observe;
 pub mod policy;
+pub mod private_file;
 pub mod provider;
 pub mod proxy;
 pub mod run;

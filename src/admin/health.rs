@@ -6,19 +6,22 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, response};
+use crate::provider::KeySourceStatus;
 
 /// The process answers: it lives.
 pub(super) fn live() -> Answer {
     text(StatusCode::OK, "ok\n".to_owned())
 }
 
-/// Red until configuration, keys and store have been ready once, and while draining. A store that
-/// is down later is told, not red: public routes still work.
+/// Red until configuration, keys and store have been ready once, and while draining. A store or a
+/// provider that is down later is told, not red: everything else still works.
 pub(super) fn ready(admin: &Admin, query: Option<&str>) -> Answer {
     let policy = admin.gateway.policy.load();
     let store = admin.blocklist.status();
+    let providers = &admin.gateway.providers;
     let checks = [
         ("configuration", true, String::new()),
+        ("keys", providers.were_ready(), String::new()),
         ("store", store.was_up || !policy.check_blocklist, describe(&store)),
         ("serving", !admin.is_draining(), String::new()),
     ];
@@ -34,6 +37,9 @@ pub(super) fn ready(admin: &Admin, query: Option<&str>) -> Answer {
     for (name, good, detail) in checks {
         let mark = if good { '+' } else { '-' };
         let _ = writeln!(lines, "[{mark}] {name} {detail}");
+    }
+    for source in providers.status() {
+        let _ = writeln!(lines, "{}", describe_keys(&source));
     }
     for warning in &store.warnings {
         let _ = writeln!(lines, "[!] {warning}");
@@ -52,6 +58,22 @@ fn describe(store: &crate::blocklist::Status) -> String {
     words
 }
 
+fn describe_keys(source: &KeySourceStatus) -> String {
+    let mark = match (source.keys, source.had_keys || !source.required) {
+        (1.., _) => '+',
+        (0, true) => '!',
+        (0, false) => '-',
+    };
+    let mut line = format!("[{mark}] keys of {}: {} in use", source.entry, source.keys);
+    if let Some(age) = source.age {
+        let _ = write!(line, ", fetched {} s ago", age.as_secs());
+    }
+    if let Some(error) = &source.last_error {
+        let _ = write!(line, " ({error})");
+    }
+    line
+}
+
 /// The page of the person on call.
 pub(super) fn status(admin: &Admin) -> Value {
     let store = admin.blocklist.status();
@@ -66,6 +88,7 @@ pub(super) fn status(admin: &Admin) -> Value {
         "cached_tokens": admin.gateway.tokens.len(),
         "unchecked_requests": admin.gateway.unchecked.requests(),
         "log_lines_dropped": admin.gateway.access.dropped(),
+        "keys": keys(admin),
         "store": {
             "engine": store.engine,
             "up": store.up,
@@ -78,6 +101,23 @@ pub(super) fn status(admin: &Admin) -> Value {
             "warnings": store.warnings,
         },
     })
+}
+
+fn keys(admin: &Admin) -> Vec<Value> {
+    let sources = admin.gateway.providers.status();
+    sources
+        .iter()
+        .map(|source| {
+            json!({
+                "entry": source.entry,
+                "required": source.required,
+                "keys": source.keys,
+                "had_keys": source.had_keys,
+                "age_seconds": source.age.map(|age| age.as_secs()),
+                "last_error": source.last_error,
+            })
+        })
+        .collect()
 }
 
 fn text(status: StatusCode, text: String) -> Answer {

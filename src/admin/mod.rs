@@ -35,11 +35,15 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// What the admin listener asks of the process.
 pub enum Command {
-    /// Reload the configuration; the answer is every problem, as text.
-    Reload(oneshot::Sender<Result<(), String>>),
+    /// Reload the configuration.
+    Reload(ReloadAnswer),
     /// Stop accepting and end.
     Drain,
 }
+
+/// Where the answer to a reload goes: what does not work although the configuration is in force,
+/// or every problem for which it is not, as text.
+pub type ReloadAnswer = oneshot::Sender<Result<Vec<String>, String>>;
 
 /// Everything that the admin listener knows.
 pub struct Admin {
@@ -135,7 +139,10 @@ async fn reload(admin: &Admin) -> Answer {
     let (tell, told) = oneshot::channel();
     let sent = admin.commands.send(Command::Reload(tell)).await;
     match (sent, told.await) {
-        (Ok(()), Ok(Ok(()))) => json(StatusCode::OK, &serde_json::json!({ "reloaded": true })),
+        (Ok(()), Ok(Ok(warnings))) => {
+            let answer = serde_json::json!({ "reloaded": true, "warnings": warnings });
+            json(StatusCode::OK, &answer)
+        }
         (Ok(()), Ok(Err(problems))) => problem(StatusCode::UNPROCESSABLE_ENTITY, &problems),
         _ => problem(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending"),
     }

@@ -31,11 +31,35 @@ pub(super) struct Checked {
 /// Everything about the claims that does not depend on the time of asking.
 pub(super) fn check(settings: &IssuerSettings, claims: &Claims) -> Result<Checked, VerifyError> {
     check_issuer(settings, claims)?;
+    let dated = settings.max_lifetime.is_some() || settings.max_age.is_some();
+    check_required(settings, claims, dated)?;
+    settle(settings, claims, expiry(claims)?)
+}
+
+/// The same for what a provider says of a token (RFC 7662 §2.2), where `iss`, `iat` and `exp` may
+/// be absent: it is asked again. Without `exp` the token counts as known until `known_until`.
+pub(super) fn check_introspected(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    known_until: UnixTime,
+) -> Result<Checked, VerifyError> {
+    if claims.contains_key("iss") {
+        check_issuer(settings, claims)?;
+    }
+    check_required(settings, claims, settings.max_age.is_some())?;
+    settle(settings, claims, optional_seconds(claims, "exp")?.unwrap_or(known_until))
+}
+
+fn settle(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    expires_at: UnixTime,
+) -> Result<Checked, VerifyError> {
     check_audience(settings, claims)?;
-    check_required(settings, claims)?;
     let issued_at = optional_seconds(claims, "iat")?;
-    let expires_at = expiry(claims)?;
-    check_lifetime(settings, issued_at, expires_at)?;
+    if claims.contains_key("exp") {
+        check_lifetime(settings, issued_at, expires_at)?;
+    }
     let mapping = &settings.claims;
     Ok(Checked {
         subject: subject(claims, &mapping.subject)?,
@@ -49,6 +73,24 @@ pub(super) fn check(settings: &IssuerSettings, claims: &Claims) -> Result<Checke
         not_before: optional_seconds(claims, "nbf")?,
         expires_at,
     })
+}
+
+/// What RFC 9068 §2.2 requires of an access token, with the types of RFC 7519 §4.1 and RFC 8693
+/// §4.3. A type other than these is refused here even where an entry would otherwise read it.
+pub(super) fn check_at_jwt(claims: &Claims) -> Result<(), VerifyError> {
+    for name in ["iss", "sub", "client_id", "jti"] {
+        let text = optional_text(claims, name)?;
+        text.ok_or_else(|| VerifyError::MissingClaim(name.into()))?;
+    }
+    for name in ["exp", "iat"] {
+        let seconds = optional_seconds(claims, name)?;
+        seconds.ok_or_else(|| VerifyError::MissingClaim(name.into()))?;
+    }
+    match claims.get("aud") {
+        None => Err(VerifyError::MissingClaim("aud".into())),
+        Some(Value::String(_) | Value::Array(_)) => Ok(()),
+        Some(_) => Err(VerifyError::ClaimType("aud")),
+    }
 }
 
 /// `exp`, which is always required.
@@ -93,8 +135,11 @@ fn check_audience(settings: &IssuerSettings, claims: &Claims) -> Result<(), Veri
     if found { Ok(()) } else { Err(VerifyError::Audience) }
 }
 
-fn check_required(settings: &IssuerSettings, claims: &Claims) -> Result<(), VerifyError> {
-    let dated = settings.max_lifetime.is_some() || settings.max_age.is_some();
+fn check_required(
+    settings: &IssuerSettings,
+    claims: &Claims,
+    dated: bool,
+) -> Result<(), VerifyError> {
     let implied = dated.then_some("iat");
     let missing = |name: &&str| claims.get(*name).is_none_or(Value::is_null);
     let mut required = settings.required_claims.iter().map(String::as_str).chain(implied);

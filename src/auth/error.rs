@@ -23,6 +23,10 @@ pub enum VerifyError {
     /// At or after `exp` plus leeway.
     #[error("expired")]
     Expired,
+    /// The provider was asked and says that the token is not active (RFC 7662 §2.2): unknown,
+    /// expired or revoked there, it does not say which.
+    #[error("the provider says that it is not active")]
+    Inactive,
     /// `iat` lies further ahead than the leeway.
     #[error("issued in the future")]
     IssuedInFuture,
@@ -72,6 +76,7 @@ impl VerifyError {
             Self::ClaimType(_) => "claim_type",
             Self::ControlCharacter(_) => "control_character",
             Self::Expired => "expired",
+            Self::Inactive => "inactive",
             Self::IssuedInFuture => "issued_in_future",
             Self::IssuerNotAllowed => "issuer_not_allowed",
             Self::Lifetime => "lifetime",
@@ -88,11 +93,14 @@ impl VerifyError {
     }
 
     /// Whether `[auth_failures]` counts it: malformed, unknown key or issuer, wrong algorithm, bad
-    /// signature. What an honest client meets (expired, wrong audience, ...) is not counted.
+    /// signature. What an honest client meets (expired, wrong audience, ...) is not counted; a
+    /// token that the provider calls inactive is, for nothing tells an expired one from a guess,
+    /// and each guess is a question to the provider.
     #[must_use]
     pub const fn counts_as_failure(&self) -> bool {
         match self {
             Self::Algorithm
+            | Self::Inactive
             | Self::Malformed
             | Self::Signature
             | Self::UnknownIssuer

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::token::sha256_hex;
+use crate::token::{own_part, sha256_hex};
 
 /// A compiled template of one extra key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,11 +56,12 @@ impl ExtraKey {
 
     /// Adds the key, or both keys when it holds `{token_sha256}`: applications hash the token as
     /// they got it, but a second valid ECDSA signature would change that hash, so the digest of
-    /// `header.payload` is looked up too. Nothing when a claim that the template needs is absent.
+    /// `header.payload` of a JWT is looked up too. Nothing when a claim that the template needs is absent.
     pub(super) fn fill(&self, values: &Values<'_>, keys: &mut Vec<Box<str>>) {
-        let signed = values.token.rsplit_once('.').map_or(values.token, |(signed, _)| signed);
+        let signed = own_part(values.token);
         let whole = self.fill_one(values, values.token);
-        let of_signed = self.hashes_token().then(|| self.fill_one(values, signed)).flatten();
+        let twice = self.hashes_token() && signed.len() != values.token.len();
+        let of_signed = twice.then(|| self.fill_one(values, signed)).flatten();
         keys.extend(whole.into_iter().chain(of_signed));
     }
 
@@ -121,8 +122,15 @@ fn literal_part(text: &str) -> Result<Option<Part>, ExtraKeyError> {
 mod tests {
     use super::*;
 
+    /// `{"alg":"ES256"}`
+    const SIGNED: &str = "eyJhbGciOiJFUzI1NiJ9.e30";
+
     fn filled(template: &str) -> Vec<String> {
-        let values = Values { token: "h.p.s", jti: Some("j"), sub: Some("*\r\n"), sid: None };
+        filled_for(template, &format!("{SIGNED}.c2ln"))
+    }
+
+    fn filled_for(template: &str, token: &str) -> Vec<String> {
+        let values = Values { token, jti: Some("j"), sub: Some("*\r\n"), sid: None };
         let mut keys = Vec::new();
         template.parse::<ExtraKey>().unwrap().fill(&values, &mut keys);
         keys.iter().map(ToString::to_string).collect()
@@ -133,8 +141,11 @@ mod tests {
         assert_eq!(filled("blacklist:{jti}"), ["blacklist:j"]);
         assert_eq!(filled("{sub}:{jti}!"), ["*\r\n:j!"]);
         assert_eq!(filled("s:{sid}"), Vec::<String>::new());
-        let hashes = [sha256_hex(b"h.p.s"), sha256_hex(b"h.p")].map(|hex| format!("t:{hex}"));
+        let hashes = [format!("{SIGNED}.c2ln").as_bytes(), SIGNED.as_bytes()];
+        let hashes = hashes.map(|hashed| format!("t:{}", sha256_hex(hashed)));
         assert_eq!(filled("t:{token_sha256}"), hashes);
+        let opaque = [format!("t:{}", sha256_hex(b"h.p.s"))];
+        assert_eq!(filled_for("t:{token_sha256}", "h.p.s"), opaque, "not of a part of it");
     }
 
     #[test]

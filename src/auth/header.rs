@@ -18,6 +18,8 @@ pub(super) struct Header {
     /// As written; not necessarily an algorithm at all.
     pub(super) alg: String,
     pub(super) kid: Option<String>,
+    /// Whether `typ` says that this is an access token (RFC 9068 §2.1).
+    pub(super) is_at_jwt: bool,
 }
 
 /// Reads the decoded header.
@@ -34,16 +36,17 @@ pub(super) fn read(text: &[u8]) -> Result<Header, VerifyError> {
         Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid),
         Some(_) => return Err(VerifyError::Malformed),
     };
-    match members.get("typ") {
-        None => {}
-        Some(Value::String(typ)) if is_access_token(typ) => {}
+    let is_at_jwt = match members.get("typ") {
+        None => false,
+        Some(Value::String(typ)) if is(typ, &["at+jwt", "application/at+jwt"]) => true,
+        Some(Value::String(typ)) if is(typ, &["JWT"]) => false,
         Some(Value::String(_)) => return Err(VerifyError::TokenType),
         Some(_) => return Err(VerifyError::Malformed),
-    }
-    Ok(Header { alg, kid })
+    };
+    Ok(Header { alg, kid, is_at_jwt })
 }
 
 /// R13. Media types compare without case (RFC 7515 §4.1.9).
-fn is_access_token(typ: &str) -> bool {
-    ["JWT", "at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
+fn is(typ: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| typ.eq_ignore_ascii_case(known))
 }

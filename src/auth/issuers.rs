@@ -25,6 +25,8 @@ pub struct Issuers {
     pub(super) extra_keys: Vec<ExtraKey>,
     /// What a cached verification must have rested on to count still.
     facts: HashSet<Fact, foldhash::quality::RandomState>,
+    /// Whether any entry's provider is asked about tokens.
+    pub(super) introspects: bool,
 }
 
 /// A digest of one key of one entry with that entry's settings.
@@ -35,6 +37,8 @@ pub(super) struct Entry {
     pub(super) settings: Arc<IssuerSettings>,
     /// Of the settings and the extra keys.
     digest: Fact,
+    /// What an answer of the provider's rests on, where it is asked about tokens.
+    pub(super) introspected: Option<Fact>,
     /// Configured keys first, then fetched ones.
     keys: Vec<(VerificationKey, Fact)>,
 }
@@ -120,7 +124,8 @@ impl Issuers {
 
     fn of(entries: Vec<Entry>, extra_keys: Vec<ExtraKey>) -> Self {
         let facts = entries.iter().flat_map(Entry::facts).collect();
-        Self { entries, extra_keys, facts }
+        let introspects = entries.iter().any(|entry| entry.introspected.is_some());
+        Self { entries, extra_keys, facts, introspects }
     }
 
     /// The same issuers, with these keys as the fetched ones of the entry of this name; what was
@@ -195,8 +200,12 @@ impl fmt::Debug for Issuers {
 impl Entry {
     fn new(settings: IssuerSettings, extra_keys: &[ExtraKey]) -> Self {
         let digest = settings.digest(extra_keys);
-        let entry = Self { settings: Arc::new(settings), digest, keys: Vec::new() };
-        entry.with_fetched(&[])
+        let introspects = settings.check == TokenCheck::Introspection;
+        let introspected = introspects.then(|| sha256(&[b"introspected", &digest]));
+        let keys = Vec::new();
+        let entry = Self { settings: Arc::new(settings), digest, introspected, keys };
+        // A key beside an introspection endpoint would be a way around it.
+        if introspects { entry } else { entry.with_fetched(&[]) }
     }
 
     /// The configured keys and these.
@@ -207,11 +216,11 @@ impl Entry {
             (key.clone(), fact)
         };
         let keys = self.settings.keys.iter().chain(fetched).map(with_fact).collect();
-        Self { settings: self.settings.clone(), digest: self.digest, keys }
+        Self { keys, ..self.clone() }
     }
 
     fn facts(&self) -> impl Iterator<Item = Fact> {
-        self.keys.iter().map(|(_, fact)| *fact)
+        self.keys.iter().map(|(_, fact)| *fact).chain(self.introspected)
     }
 
     pub(super) fn tries(&self) -> impl Iterator<Item = Try<'_>> {

@@ -92,6 +92,7 @@ fn cheap_step(error: &VerifyError) -> Step {
         | VerifyError::ClaimType(_)
         | VerifyError::ControlCharacter(_)
         | VerifyError::Expired
+        | VerifyError::Inactive
         | VerifyError::IssuedInFuture
         | VerifyError::Lifetime
         | VerifyError::MissingClaim(_)
@@ -114,6 +115,7 @@ fn dear_step(error: &VerifyError) -> Step {
         | VerifyError::ClaimTooLong(_)
         | VerifyError::ClaimType(_)
         | VerifyError::ControlCharacter(_)
+        | VerifyError::Inactive
         | VerifyError::IssuerNotAllowed
         | VerifyError::Lifetime
         | VerifyError::Malformed

@@ -10,15 +10,15 @@ use serde_json::{Map, Value};
 
 use super::claims::Checked;
 use super::extra_key::Values;
-use super::issuers::{Fact, Try};
-use super::{ExtraKey, IssuerSettings, VerifyError};
+use super::issuers::Fact;
+use super::{ExtraKey, IssuerSettings, TokenCheck, VerifyError};
 use crate::time::UnixTime;
 use crate::token::{Kind, Lookup, Selector, token_digest};
 
 /// A token whose signature and claims are good. Whether it counts *now* is asked on every request:
 /// [`Verified::check_times`], the route's issuers, the blocklist, the route's rule.
 ///
-/// Only [`super::Candidate::verify`] makes one.
+/// Only [`super::Candidate::verify`] and [`super::Introspectable::accept`] make one.
 pub struct Verified {
     /// Name of the issuer entry that verified it.
     pub entry: Box<str>,
@@ -44,18 +44,29 @@ pub struct Verified {
     pub issued_at: Option<UnixTime>,
     /// `nbf`.
     pub not_before: Option<UnixTime>,
-    /// `exp`, exclusive: the token is dead *at* this second (RFC 7519 §4.1.4), leeway aside.
+    /// `exp`, exclusive: the token is dead *at* this second (RFC 7519 §4.1.4), leeway aside. For an
+    /// introspected token without `exp`: until when the answer counts as known.
     pub expires_at: UnixTime,
-    /// Every claim, as signed.
+    /// Every claim, as signed, or as the provider said it.
     pub claims: Map<String, Value>,
     /// Under which keys it may be revoked.
     pub lookup: Lookup,
     /// What the upstream is told of the caller, worked out at the first request that was allowed.
     pub told: OnceLock<Told>,
     fact: Fact,
+    introspected: bool,
     leeway: Duration,
     max_age: Option<Duration>,
     verified_at: UnixTime,
+}
+
+/// What a verification rests on.
+#[derive(Clone, Copy)]
+pub(super) struct Basis<'i> {
+    pub(super) settings: &'i IssuerSettings,
+    /// Of the key; none where the provider was asked.
+    pub(super) kid: Option<&'i str>,
+    pub(super) fact: Fact,
 }
 
 /// Header values made from the claims by one table of identity headers.
@@ -72,20 +83,20 @@ pub const ISSUER_OFF: &str = "-";
 
 impl Verified {
     pub(super) fn new(
-        made: Try<'_>,
+        basis: Basis<'_>,
         token: &str,
         claims: Map<String, Value>,
         checked: Checked,
         extra_keys: &[ExtraKey],
         now: UnixTime,
     ) -> Self {
-        let Try { settings, key, fact } = made;
+        let Basis { settings, kid, fact } = basis;
         let issuer: Box<str> = settings.issuer.as_deref().unwrap_or(ISSUER_OFF).into();
-        let lookup = lookup(settings, &issuer, key.kid(), token, &checked, extra_keys);
+        let lookup = lookup(settings, &issuer, kid, token, &checked, extra_keys);
         Self {
             entry: settings.name.as_str().into(),
             issuer,
-            kid: key.kid().map(Into::into),
+            kid: kid.map(Into::into),
             subject: checked.subject,
             roles: checked.roles,
             scopes: checked.scopes,
@@ -99,7 +110,8 @@ impl Verified {
             claims,
             lookup,
             told: OnceLock::new(),
-            fact: *fact,
+            fact,
+            introspected: settings.check == TokenCheck::Introspection,
             leeway: settings.leeway,
             max_age: settings.max_age,
             verified_at: now,
@@ -133,6 +145,13 @@ impl Verified {
         Ok(())
     }
 
+    /// Whether the provider was asked about it: its claims are the provider's answer, and there is
+    /// nothing to read in the token itself.
+    #[must_use]
+    pub const fn is_introspected(&self) -> bool {
+        self.introspected
+    }
+
     /// What this verification rests on: entry settings, key and key id.
     pub(super) const fn fact(&self) -> &Fact {
         &self.fact
@@ -143,8 +162,9 @@ impl Verified {
         self.lookup.until.since(self.verified_at)
     }
 
-    /// Roughly the bytes that it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
+    /// Roughly the bytes that it takes in memory, for whoever keeps it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let texts = |texts: &[Box<str>]| texts.iter().map(|text| text.len() + 16).sum::<usize>();
         let named = [&self.kid, &self.subject, &self.session, &self.jti];
         let lists = [&self.roles, &self.scopes, &self.permissions, &self.clients];

@@ -12,15 +12,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::issuers::Try;
-use super::{IssuerFilter, Issuers, Verified, VerifyError, claims, header, json};
+use super::verified::Basis;
+use super::{IssuerFilter, Issuers, TokenType, Verified, VerifyError, claims, header, json};
 use crate::time::UnixTime;
 
 /// Longest token that is read at all; `[limits] authorization_bytes` is the limit that operators
 /// set, this one holds for cookies, files and forgotten limits.
-const TOKEN_BYTES_MAX: usize = 64 * 1024;
+pub(super) const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Claims of ID tokens and logout tokens, which are no access tokens (invariant 2).
-const FOREIGN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "events"];
+pub(super) const FOREIGN_CLAIMS: [&str; 3] = ["nonce", "at_hash", "events"];
+
+/// What Keycloak writes into the payload's `typ` of signed tokens that are no access tokens (its
+/// `TokenUtil`); an access token has `Bearer` there (invariant 2).
+const FOREIGN_TYPES: [&str; 4] = ["ID", "Refresh", "Offline", "Logout"];
 
 /// A token that passed every cheap check. Nothing in it is to be trusted: its signature has not
 /// been looked at.
@@ -30,6 +35,7 @@ pub struct Candidate<'t> {
     message: &'t str,
     signature: &'t str,
     claims: Map<String, Value>,
+    is_at_jwt: bool,
     tries: Vec<Try<'t>>,
 }
 
@@ -52,13 +58,17 @@ impl Issuers {
         if FOREIGN_CLAIMS.iter().any(|name| claims.contains_key(*name)) {
             return Err(VerifyError::TokenType);
         }
+        if claims.get("typ").is_some_and(|typ| FOREIGN_TYPES.iter().any(|foreign| typ == foreign)) {
+            return Err(VerifyError::TokenType);
+        }
         let issuer = claims::optional_text(&claims, "iss")?;
         let tries = self.tries(issuer, &header, allowed)?;
         let leeway = tries.iter().map(|try_| try_.settings.leeway).max().unwrap_or_default();
         if now >= claims::expiry(&claims)?.plus(leeway) {
             return Err(VerifyError::Expired);
         }
-        Ok(Candidate { issuers: self, token, message, signature, claims, tries })
+        let is_at_jwt = header.is_at_jwt;
+        Ok(Candidate { issuers: self, token, message, signature, claims, is_at_jwt, tries })
     }
 }
 
@@ -72,9 +82,16 @@ impl Candidate<'_> {
     pub fn verify(self, now: UnixTime) -> Result<Verified, VerifyError> {
         let made_it = |try_: &&Try<'_>| try_.key.verifies(self.message, self.signature);
         let made = self.tries.iter().find(made_it).ok_or(VerifyError::Signature)?;
+        if made.settings.token_type == TokenType::AtJwt {
+            if !self.is_at_jwt {
+                return Err(VerifyError::TokenType);
+            }
+            claims::check_at_jwt(&self.claims)?;
+        }
         let checked = claims::check(made.settings, &self.claims)?;
+        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact };
         let verified =
-            Verified::new(*made, self.token, self.claims, checked, &self.issuers.extra_keys, now);
+            Verified::new(basis, self.token, self.claims, checked, &self.issuers.extra_keys, now);
         verified.check_times(now)?;
         Ok(verified)
     }

@@ -1,13 +1,12 @@
 //! What this gateway remembers by itself, across restarts: which contents of the store it has
 //! known, whether entries were ever lost, and the entries it made or saw refuse.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::private_file;
 use crate::store::{Embedded, Entry, Error, Found, Hit, Hits, OpenError, Place};
 use crate::time::UnixTime;
 use crate::token::Lookup;
@@ -71,7 +70,7 @@ impl LedgerFile {
         let before = ledger.clone();
         change(&mut ledger);
         if *ledger != before
-            && let Err(error) = write_atomically(&self.path, &ledger)
+            && let Err(error) = write(&self.path, &ledger)
         {
             tracing::error!(path = %self.path.display(), %error, "cannot write the state file");
         }
@@ -79,17 +78,8 @@ impl LedgerFile {
     }
 }
 
-fn write_atomically(path: &Path, ledger: &Ledger) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(&serde_json::to_vec(ledger)?)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    if let Some(directory) = path.parent() {
-        std::fs::File::open(directory)?.sync_all()?;
-    }
-    Ok(())
+fn write(path: &Path, ledger: &Ledger) -> std::io::Result<()> {
+    private_file::write(path, &serde_json::to_vec(ledger)?)
 }
 
 /// Entries that this gateway made or saw refuse. They refuse when the store may have forgotten

@@ -92,6 +92,13 @@ pub struct ClientTimeouts {
 }
 
 impl Snapshot {
+    /// Whether both were compiled together, so that they differ in published keys at most.
+    #[must_use]
+    pub fn is_same_configuration(&self, other: &Self) -> bool {
+        let mut pairs = self.routes.iter().zip(&other.routes);
+        self.routes.len() == other.routes.len() && pairs.all(|(one, two)| Arc::ptr_eq(one, two))
+    }
+
     /// Whether an upstream that ignores case, or dots and spaces at a segment's end, would read
     /// this path as another route's than the one that was found.
     #[must_use]

@@ -1,8 +1,11 @@
 //! Token → verified → not revoked → allowed: the steps that turn a request into a caller.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -11,13 +14,14 @@ use http::uri::PathAndQuery;
 use super::identity::{Identity, apply};
 use super::record::Decision;
 use super::reject::Limited;
-use super::{Rejection, Trip};
+use super::{Rejection, Trip, introspect};
 use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
-use crate::auth::{Told, Verified, VerifyError};
+use crate::auth::{Issuers, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
 use crate::policy::{Route, Snapshot};
+use crate::provider::Looked;
 use crate::time::UnixTime;
 
 /// Counts the requests that `on_unreachable = "allow"` let through, and tells when to say so: once
@@ -80,7 +84,7 @@ pub async fn authenticate(
         };
     };
     let now = UnixTime::now();
-    let verified = facts(trip, demand, &presented, now)?;
+    let verified = facts(trip, demand, &presented, now).await?;
     trip.note(|record| {
         record.caller = Some(verified.clone());
         record.decision = Decision::Allowed("token");
@@ -103,8 +107,8 @@ fn identity(
     if verified.told.get().is_some_and(|told| told.table == table) {
         return Ok(None);
     }
-    let payload = token.split('.').nth(1).unwrap_or_default();
-    let identity = Identity::new(&policy.identity, &verified.claims, payload)
+    let payload = payload(verified, token);
+    let identity = Identity::new(&policy.identity, &verified.claims, &payload)
         .map_err(|_| Rejection::InvalidToken(VerifyError::ControlCharacter("identity")))?;
     if verified.told.get().is_some() {
         return Ok(Some(identity));
@@ -113,46 +117,116 @@ fn identity(
     Ok((kept.table != table).then_some(identity))
 }
 
+/// What stands for a JWT's payload: its middle part as it was signed; the provider's answer where
+/// that was asked, for then nothing in the token itself has been looked at.
+fn payload<'t>(verified: &Verified, token: &'t str) -> Cow<'t, str> {
+    if verified.is_introspected() {
+        let claims = serde_json::to_vec(&verified.claims).unwrap_or_default();
+        return URL_SAFE_NO_PAD.encode(claims).into();
+    }
+    token.split('.').nth(1).unwrap_or_default().into()
+}
+
 /// The facts about the token: from the cache when they still hold, else established anew.
-fn facts(
+async fn facts(
     trip: &mut Trip,
     demand: &Demand,
     presented: &Presented<'_>,
     now: UnixTime,
 ) -> Result<Arc<Verified>, Rejection> {
     let worker = trip.worker.clone();
-    let (tokens, issuers) = (&worker.gateway.tokens, &trip.policy.issuers);
-    let cached = tokens.get(&presented.token, issuers);
+    let tokens = &worker.gateway.tokens;
+    let cached = tokens.get(&presented.token, &trip.policy.issuers);
     trip.note(|record| record.cached = Some(cached.is_some()));
-    if let Some(verified) = cached {
-        return if demand.issuers.allows(&verified.entry) {
-            Ok(verified)
-        } else {
-            Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed))
-        };
+    let known = cached.is_some();
+    if let Some(verified) = cached.filter(|verified| demand.issuers.allows(&verified.entry)) {
+        return Ok(verified);
     }
-    let failures = trip.policy.failures.as_ref().map(|(_, failures)| failures);
-    if let Some(decision) = failures.and_then(|failures| failures.would_block(trip.client)) {
-        return Err(Rejection::Limited(Box::new(Limited {
-            by: "auth_failures",
-            retry_after: retry_after(&decision),
-            fields: Vec::new(),
-        })));
+    let policy = trip.policy.clone();
+    if let Some(asked) = policy.issuers.introspected_by(&presented.token, &demand.issuers) {
+        // Boxed: the way of every other request stays as small as it was.
+        return Box::pin(introspect::facts(trip, &asked, now)).await;
     }
-    let verified = trip
-        .policy
-        .issuers
-        .prepare(&presented.token, &demand.issuers, now)
-        .and_then(|candidate| candidate.verify(now))
-        .map_err(|error| {
-            if let (true, Some(failures)) = (error.counts_as_failure(), failures) {
-                failures.count(trip.client);
-            }
-            Rejection::InvalidToken(error)
-        })?;
+    if known {
+        return Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed));
+    }
+    may_fail(trip)?;
+    let verified = match check(&policy.issuers, &presented.token, demand, now) {
+        Ok(verified) => verified,
+        Err(refusal) => look_again(trip, demand, &presented.token, refusal).await?,
+    };
     let verified = Arc::new(verified);
     tokens.insert(&presented.token, verified.clone());
     Ok(verified)
+}
+
+/// Everything that can be said of a token from itself and the keys that are known.
+fn check(
+    issuers: &Issuers,
+    token: &str,
+    demand: &Demand,
+    now: UnixTime,
+) -> Result<Verified, VerifyError> {
+    issuers.prepare(token, &demand.issuers, now).and_then(|candidate| candidate.verify(now))
+}
+
+/// A token was refused: checks it once more where its provider may have a key for it that the
+/// request's snapshot has not. The key counts, the rest stays as the request found it: under
+/// another configuration nothing is said. Counted once, whatever comes of it.
+async fn look_again(
+    trip: &mut Trip,
+    demand: &Demand,
+    token: &str,
+    refusal: VerifyError,
+) -> Result<Verified, Rejection> {
+    let wanted = trip.policy.issuers.wanted(token, &demand.issuers, &refusal);
+    let Some(wanted) = wanted else { return Err(refused(trip, refusal)) };
+    let gateway = trip.worker.gateway.clone();
+    // Boxed: requests with a known key carry none of it.
+    match Box::pin(gateway.providers.look_again(&wanted)).await {
+        Looked::Unknown => Err(refused(trip, refusal)),
+        Looked::Again => {
+            let current = gateway.policy.load_full();
+            if !current.is_same_configuration(&trip.policy) {
+                return Err(Rejection::KeysUnavailable);
+            }
+            let checked = check(&current.issuers, token, demand, UnixTime::now());
+            checked.map_err(|error| refused(trip, error))
+        }
+        Looked::Unavailable => {
+            // An unknown kid costs us nothing; a signature that was computed in vain does.
+            if refusal == VerifyError::Signature {
+                note_failure(trip, &refusal);
+            }
+            Err(Rejection::KeysUnavailable)
+        }
+    }
+}
+
+/// A refusal, counted if it counts.
+fn refused(trip: &Trip, error: VerifyError) -> Rejection {
+    note_failure(trip, &error);
+    Rejection::InvalidToken(error)
+}
+
+/// Refuses a client that has used up its failures (`[auth_failures]`).
+pub(super) fn may_fail(trip: &Trip) -> Result<(), Rejection> {
+    let failures = trip.policy.failures.as_ref().map(|(_, failures)| failures);
+    match failures.and_then(|failures| failures.would_block(trip.client)) {
+        None => Ok(()),
+        Some(decision) => Err(Rejection::Limited(Box::new(Limited {
+            by: "auth_failures",
+            retry_after: retry_after(&decision),
+            fields: Vec::new(),
+        }))),
+    }
+}
+
+/// Counts a refusal that counts.
+pub(super) fn note_failure(trip: &Trip, error: &VerifyError) {
+    if let (true, Some((_, failures))) = (error.counts_as_failure(), &trip.policy.failures) {
+        failures.count(trip.client);
+    }
 }
 
 /// Asks the blocklist, for cached and fresh tokens alike (R41).

@@ -13,6 +13,7 @@ pub mod forward;
 pub mod guard;
 pub mod head;
 pub mod identity;
+mod introspect;
 pub mod limits;
 pub mod outgoing;
 pub mod preflight;

@@ -18,7 +18,7 @@ const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"in
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 const INSUFFICIENT: HeaderValue = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
 
-/// Waiting time named when the store or an upstream cannot be reached.
+/// Waiting time named when the store or a provider cannot be asked.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a request is not forwarded, or why there is no answer to forward.
@@ -42,8 +42,12 @@ pub enum Rejection {
     FieldsTooLarge,
     /// More than one token, or a token in a form that RFC 6750 does not know.
     InvalidRequest(&'static str),
+    /// The provider cannot be asked whether the token is good, or answers nonsense.
+    IntrospectionUnavailable,
     /// The token is not accepted.
     InvalidToken(VerifyError),
+    /// It cannot be said whether the token is good: its issuer's keys cannot be fetched.
+    KeysUnavailable,
     /// A rate limit.
     Limited(Box<Limited>),
     /// No route of this path has this method.
@@ -108,7 +112,12 @@ impl Rejection {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::StoreUnavailable(_) | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
+            Self::IntrospectionUnavailable
+            | Self::KeysUnavailable
+            | Self::StoreUnavailable(_)
+            | Self::TooManyRequests => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -139,7 +148,9 @@ impl Rejection {
             Self::Denied(denied) => denied.reason(),
             Self::Expectation => "expectation",
             Self::FieldsTooLarge => "fields_too_large",
+            Self::IntrospectionUnavailable => "introspection_unavailable",
             Self::InvalidToken(error) => error.reason(),
+            Self::KeysUnavailable => "keys_unavailable",
             Self::Limited(limited) => limited.by,
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Misdirected => "misdirected",
@@ -191,7 +202,10 @@ impl Rejection {
                     headers.insert(ALLOW, allow);
                 }
             }
-            Self::StoreUnavailable(_) | Self::TooManyRequests => {
+            Self::IntrospectionUnavailable
+            | Self::KeysUnavailable
+            | Self::StoreUnavailable(_)
+            | Self::TooManyRequests => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {

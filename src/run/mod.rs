@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::reload::Reloader;
+use self::reload::{FirstTries, Reloader};
 use self::watch_files::WatchedFiles;
-use crate::admin::{Admin, Command, Part};
+use crate::admin::{Admin, Command, Part, ReloadAnswer};
 use crate::auth;
 use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
@@ -155,6 +155,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     wait_for_the_end(inbox, reloader, &limiters).await?;
     admin.draining.store(true, Ordering::Release);
     finish(&parts.gateway, &crew).await;
+    parts.gateway.providers.stop();
     crew.dismiss().await;
     let gateway = parts.gateway.clone();
     let written = tokio::task::spawn_blocking(move || {
@@ -184,7 +185,7 @@ async fn wait_for_the_end(
             _ = interrupt.recv() => return Ok(()),
             _ = hang_up.recv() => drop(reloader.reload()),
             command = inbox.recv() => match command {
-                Some(Command::Reload(told)) => drop(told.send(reloader.reload())),
+                Some(Command::Reload(told)) => tell(reloader.reload(), &reloader.gateway, told),
                 Some(Command::Drain) | None => return Ok(()),
             },
             _ = look.tick() => {
@@ -207,6 +208,33 @@ async fn wait_for_the_end(
         }
         files = WatchedFiles::of(&reloader.config, &reloader.source);
     }
+}
+
+/// Answers who asked for a reload: once every source of keys that it added was tried, so that the
+/// answer says whether they work.
+fn tell(result: Result<FirstTries, String>, gateway: &Arc<Gateway>, told: ReloadAnswer) {
+    let gateway = gateway.clone();
+    drop(tokio::spawn(async move {
+        let answer = match result {
+            Ok(first_tries) => {
+                first_tries.await;
+                Ok(without_keys(&gateway))
+            }
+            Err(problems) => Err(problems),
+        };
+        drop(told.send(answer));
+    }));
+}
+
+/// A word on each source that has no keys to use.
+fn without_keys(gateway: &Gateway) -> Vec<String> {
+    let sources = gateway.providers.status().into_iter().filter(|source| source.keys == 0);
+    sources
+        .map(|source| {
+            let why = source.last_error.as_deref().unwrap_or("none were fetched yet");
+            format!("issuer {:?} has no published keys: {why}", source.entry)
+        })
+        .collect()
 }
 
 /// Stops accepting, lets what is running finish, at most for `[timeouts] drain`; a second signal

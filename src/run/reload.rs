@@ -1,6 +1,7 @@
 //! Reloading: read, compile, swap; a configuration that is wrong changes nothing.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{environment, store};
@@ -21,16 +22,20 @@ pub(super) struct Reloader {
     pub(super) blocklist: Arc<Blocklist>,
 }
 
+/// Ends when every source of keys that a reload has added was tried once.
+pub(super) type FirstTries = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Reloader {
-    /// Reads the configuration file again and puts it in force.
+    /// Reads the configuration file again and puts it in force. What is left to wait for must not
+    /// be waited for where signals are taken.
     ///
     /// # Errors
     ///
     /// Every problem, as text; nothing has changed then.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
+    pub(super) fn reload(&mut self) -> Result<FirstTries, String> {
         let result = self.read().and_then(|loaded| self.put_in_force(loaded));
         match &result {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(_) => tracing::info!("configuration reloaded"),
             Err(problems) => {
                 tracing::error!(
                     "the configuration was not reloaded; the old one stays in force:\n{problems}"
@@ -44,7 +49,7 @@ impl Reloader {
     pub(super) fn reread_files(&self) {
         match self.compile(&self.config, &self.source) {
             Ok(snapshot) => {
-                self.gateway.policy.store(Arc::new(snapshot));
+                drop(self.swap(snapshot));
                 tracing::info!("certificates and keys read again");
             }
             Err(problems) => {
@@ -68,16 +73,23 @@ impl Reloader {
         }
     }
 
-    fn put_in_force(&mut self, loaded: Loaded) -> Result<(), String> {
+    fn put_in_force(&mut self, loaded: Loaded) -> Result<FirstTries, String> {
         let Loaded { config, source } = loaded;
         let snapshot = self.compile(&config, &source)?;
         for section in fixed_sections(&self.config, &config) {
             tracing::warn!("a change of {section} takes effect at the next start");
         }
         self.blocklist.set_on_loss(store::on_loss(&config));
-        self.gateway.policy.store(Arc::new(snapshot));
+        let first_tries = self.swap(snapshot);
         (self.config, self.source) = (config, source);
-        Ok(())
+        Ok(first_tries)
+    }
+
+    /// Puts a snapshot in force with every published key that is known already.
+    fn swap(&self, snapshot: policy::Snapshot) -> FirstTries {
+        let providers = &self.gateway.providers;
+        self.gateway.policy.store(Arc::new(providers.furnish(snapshot)));
+        Box::pin(providers.follow())
     }
 
     fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {

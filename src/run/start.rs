@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::listen::{Listeners, Public, Sockets};
-use super::state::{self, State};
+use super::state::State;
 use super::worker::{self, Share, Start};
 use super::{Error, environment, log_format, store};
 use crate::admin::{self, Admin, Part};
@@ -20,6 +20,7 @@ use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::lines::Writer;
 use crate::policy::{self, Context, FileAccess};
+use crate::private_file;
 use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::authenticate::Unchecked;
@@ -61,12 +62,13 @@ pub(super) async fn prepare(
     let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    let policy = Arc::new(ArcSwap::from_pointee(snapshot));
+    let providers = Providers::new(policy.clone(), state.dir());
+    // Before anything listens: a bound socket already takes connections in.
+    providers.follow().await;
     let workers = workers(config);
     let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
     let (access, writer) = access_log(config, source)?;
-    let policy = Arc::new(ArcSwap::from_pointee(snapshot));
-    let providers = Providers::new(policy.clone(), state.dir());
-    providers.follow().await;
     let cache_bytes = config.token_cache.bytes.get_ref().on().map_or(0, |size| size.get());
     let gateway = Arc::new(Gateway {
         policy,
@@ -138,7 +140,8 @@ pub(super) fn announce(
     let document = addresses.to_string();
     state.write_addresses(document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
     if let Some(path) = ready_file {
-        state::write(path, document.as_bytes()).map_err(|error| Error::Start(error.to_string()))?;
+        let written = private_file::write(path, document.as_bytes());
+        written.map_err(|error| Error::Start(format!("{}: {error}", path.display())))?;
     }
     tracing::info!(%addresses, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok(())

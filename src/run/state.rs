@@ -1,13 +1,14 @@
 //! The state directory: private, ours alone, locked while we run.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::private_file;
 use crate::secret::Secret;
 
 const LOCK: &str = "lock";
@@ -137,21 +138,8 @@ pub fn addresses(dir: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(dir.join(ADDRESSES)).ok()?).ok()
 }
 
-/// Writes a private file as a whole or not at all.
-///
-/// # Errors
-///
-/// [`Error::Io`].
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let at = |source| Error::Io { path: path.to_owned(), source };
-    let mut draft = path.to_owned().into_os_string();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.create(true).truncate(true).write(true).mode(0o600).open(&draft).map_err(at)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at)?;
-    std::fs::rename(&draft, path).map_err(at)
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    private_file::write(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! Nothing here verifies anything.
 
 mod claim_path;
+mod form;
 mod lookup;
 mod selector;
 
 pub use claim_path::{ClaimPath, ClaimPathError};
+pub use form::{is_b64token, is_compact_jws, own_part};
 pub use lookup::Lookup;
 pub use selector::{Kind, Selector, sha256_hex, token_digest};

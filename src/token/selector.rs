@@ -11,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::form::own_part;
+
 /// Everything but RFC 3986's unreserved characters.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -32,7 +34,7 @@ pub enum Kind {
     Sid,
     /// The tokens of one subject issued up to a time.
     Sub,
-    /// One token, by the SHA-256 of its `header.payload`.
+    /// One token, by [`token_digest`].
     Token,
 }
 
@@ -138,12 +140,12 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The digest under which a whole token is revoked: SHA-256 over `header.payload`, because an
-/// ECDSA signature can be replaced by a second valid one (design: blocklist).
+/// The digest under which a token is revoked: SHA-256 over `header.payload` of a JWT, because an
+/// ECDSA signature can be replaced by a second valid one (design: blocklist); over the whole of an
+/// opaque token, dots or not.
 #[must_use]
-pub fn token_digest(compact: &str) -> String {
-    let signed = compact.rsplit_once('.').map_or(compact, |(signed, _)| signed);
-    sha256_hex(signed.as_bytes())
+pub fn token_digest(token: &str) -> String {
+    sha256_hex(own_part(token).as_bytes())
 }
 
 #[cfg(test)]
@@ -181,7 +183,11 @@ mod tests {
 
     #[test]
     fn a_token_is_named_by_what_is_signed() {
-        assert_eq!(token_digest("aa.bb.cc"), token_digest("aa.bb.dd"));
-        assert_ne!(token_digest("aa.bb.cc"), token_digest("aa.bc.cc"));
+        // {"alg":"ES256"}
+        let header = "eyJhbGciOiJFUzI1NiJ9";
+        let digest = |rest: &str| token_digest(&format!("{header}.{rest}"));
+        assert_eq!(digest("e30.cc"), digest("e30.dA"));
+        assert_ne!(digest("e30.cc"), digest("e31.cc"));
+        assert_ne!(token_digest("aa.bb.cc"), token_digest("aa.bb.dd"), "opaque, with dots");
     }
 }

@@ -1,5 +1,8 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 §6, RFC 8037 §2) and sets of them.
 
+#[cfg(test)]
+mod tests;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -165,8 +168,12 @@ impl<'j> Jwk<'j> {
             let own: Algorithm = name.parse().map_err(|_| disagrees())?;
             return (listed.contains(&own) && fits(own)).then_some(own).ok_or_else(disagrees);
         }
-        let mut fitting: Vec<Algorithm> = listed.iter().copied().filter(|a| fits(*a)).collect();
-        fitting.dedup();
+        let mut fitting: Vec<Algorithm> = Vec::new();
+        for algorithm in listed.iter().copied().filter(|algorithm| fits(*algorithm)) {
+            if !fitting.contains(&algorithm) {
+                fitting.push(algorithm);
+            }
+        }
         match fitting.as_slice() {
             [one] => Ok(*one),
             [] => {
@@ -184,17 +191,27 @@ impl<'j> Jwk<'j> {
         if self.text("use")?.is_some_and(|purpose| purpose != "sig") {
             return Err(KeyError::Use);
         }
-        match self.members.get("key_ops") {
-            None => Ok(()),
-            Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
-            Some(_) => Err(KeyError::Use),
+        let ops = match self.members.get("key_ops") {
+            None => return Ok(()),
+            Some(Value::Array(ops)) => ops,
+            Some(_) => return Err(KeyError::Use),
+        };
+        let ops: Option<Vec<&str>> = ops.iter().map(Value::as_str).collect();
+        let ops = ops.ok_or(KeyError::Jwk("key_ops is an array of strings"))?;
+        if ops.iter().enumerate().any(|(place, op)| ops.iter().take(place).any(|o| o == op)) {
+            return Err(KeyError::Jwk("key_ops has a value twice"));
         }
+        if ops.contains(&"verify") { Ok(()) } else { Err(KeyError::Use) }
     }
 
     fn kid(&self) -> Result<Option<&'j str>, KeyError> {
         let kid = self.text("kid")?;
         if kid.is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
             return Err(KeyError::Jwk("kid is over 256 bytes"));
+        }
+        // It becomes part of log lines and of the blocklist's keys (R25).
+        if kid.is_some_and(|kid| kid.chars().any(char::is_control)) {
+            return Err(KeyError::Jwk("kid has a control character"));
         }
         Ok(kid)
     }

@@ -20,16 +20,28 @@ pub(super) fn from_der(
     algorithm: Algorithm,
     der: &[u8],
 ) -> Result<VerificationKey, KeyError> {
+    let key = canonical(algorithm, der)?;
+    let decoding = match algorithm.family() {
+        Family::Ed => DecodingKey::from_ed_der(&key),
+        Family::Ec | Family::Hmac => DecodingKey::from_ec_der(&key),
+        // PKCS#1 is the form that the library tries first.
+        Family::Rsa => DecodingKey::from_rsa_der(&key),
+    };
+    Ok(VerificationKey::new(kid, algorithm, &key, decoding))
+}
+
+/// The one encoding of a public key: SubjectPublicKeyInfo for the curves, PKCS#1 for RSA.
+pub(super) fn canonical(algorithm: Algorithm, der: &[u8]) -> Result<Vec<u8>, KeyError> {
     match algorithm {
-        Algorithm::ES256 => curve_key(kid, algorithm, &ECDSA_P256_SHA256_FIXED, der),
-        Algorithm::ES384 => curve_key(kid, algorithm, &ECDSA_P384_SHA384_FIXED, der),
-        Algorithm::EdDSA => curve_key(kid, algorithm, &ED25519, der),
+        Algorithm::ES256 => curve_key(algorithm, &ECDSA_P256_SHA256_FIXED, der),
+        Algorithm::ES384 => curve_key(algorithm, &ECDSA_P384_SHA384_FIXED, der),
+        Algorithm::EdDSA => curve_key(algorithm, &ED25519, der),
         Algorithm::PS256
         | Algorithm::PS384
         | Algorithm::PS512
         | Algorithm::RS256
         | Algorithm::RS384
-        | Algorithm::RS512 => rsa_key(kid, algorithm, der),
+        | Algorithm::RS512 => rsa_key(algorithm, der),
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Err(mismatch(algorithm, der)),
     }
 }
@@ -55,34 +67,23 @@ pub(super) fn from_rsa_components(
     let components = RsaPublicKeyComponents { n: trimmed(n), e: trimmed(e) };
     check_rsa(&components)?;
     let der = components.as_der().map_err(|_| KeyError::Jwk("n and e are no RSA key"))?;
-    rsa_key(kid, algorithm, der.as_ref())
+    from_der(kid, algorithm, der.as_ref())
 }
 
 fn curve_key(
-    kid: Option<&str>,
     algorithm: Algorithm,
     verification: &'static dyn VerificationAlgorithm,
     der: &[u8],
-) -> Result<VerificationKey, KeyError> {
+) -> Result<Vec<u8>, KeyError> {
     let key = ParsedPublicKey::new(verification, der).map_err(|_| mismatch(algorithm, der))?;
     let spki = key.as_der().map_err(|_| KeyError::NotAKey)?;
-    let decoding = match algorithm.family() {
-        Family::Ed => DecodingKey::from_ed_der(spki.as_ref()),
-        Family::Ec | Family::Hmac | Family::Rsa => DecodingKey::from_ec_der(spki.as_ref()),
-    };
-    Ok(VerificationKey::new(kid, algorithm, spki.as_ref(), decoding))
+    Ok(spki.as_ref().to_vec())
 }
 
-fn rsa_key(
-    kid: Option<&str>,
-    algorithm: Algorithm,
-    der: &[u8],
-) -> Result<VerificationKey, KeyError> {
+fn rsa_key(algorithm: Algorithm, der: &[u8]) -> Result<Vec<u8>, KeyError> {
     let key = rsa::PublicKey::from_der(der).map_err(|_| mismatch(algorithm, der))?;
     check_rsa(&RsaPublicKeyComponents::from(&key))?;
-    // PKCS#1 is the form that the library tries first.
-    let pkcs1 = key.as_ref();
-    Ok(VerificationKey::new(kid, algorithm, pkcs1, DecodingKey::from_rsa_der(pkcs1)))
+    Ok(key.as_ref().to_vec())
 }
 
 /// R16; `n` and `e` without leading zeros.

@@ -6,6 +6,7 @@ mod cache;
 mod claims;
 mod never_panics;
 mod selection;
+mod token_types;
 mod vectors;
 
 use std::sync::LazyLock;

@@ -10,7 +10,7 @@ use url::Url;
 use super::super::duration::Period;
 use super::super::issuer::Issuer;
 use super::super::problem::{Problem, Problems};
-use super::super::provider::{ProviderUrl, provider_url};
+use super::super::provider::{ProviderUrl, TokenType, provider_url};
 use super::super::scalar::OrOff;
 use super::{SecretKeys, distinct};
 
@@ -34,6 +34,7 @@ pub(super) fn validate(issuer: &Spanned<Issuer>, problems: &mut Problems) {
         introspection(issuer, span, problems);
     } else {
         sources(issuer, span, problems);
+        token_type(issuer, problems);
         misplaced(&of_introspection(issuer), problems, |key| {
             let other = if key == "url" { "jwks_url, or " } else { "" };
             Problem::new(format!("`{key}` belongs to an entry that is introspected"))
@@ -73,6 +74,17 @@ fn sources(issuer: &Issuer, span: Range<usize>, problems: &mut Problems) {
             "write jwks_url = \"https://...\", discovery = true, jwks_file = \"FILE\", or a \
                  key in [[issuers.keys]]",
         ));
+    }
+}
+
+/// RFC 9068 §2.2 requires `iss` and `aud`.
+fn token_type(issuer: &Issuer, problems: &mut Problems) {
+    let is_off = *issuer.issuer.get_ref() == OrOff::Off || issuer.audiences.is_off();
+    if is_off && *issuer.token_type.get_ref() == TokenType::AtJwt {
+        problems.push(
+            Problem::at(issuer.token_type.span(), "an at+jwt token has both iss and aud")
+                .help("write the issuer and the audiences, or token_type = \"any\""),
+        );
     }
 }
 
