@@ -158,10 +158,10 @@ async fn different_tokens_do_not_wait_for_each_other() {
 /// Everything but an answer is no answer; nothing of it counts as yes or no.
 #[tokio::test]
 async fn an_endpoint_that_misbehaves_gives_no_answer() {
-    let yes = "{\"active\":true}";
+    const YES: &str = "{\"active\":true}";
     let status = |status: &str| {
-        let length = yes.len();
-        Act::Say(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{yes}"))
+        let length = YES.len();
+        Act::Say(format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{YES}"))
     };
     type Script = Box<dyn Fn() -> Act + Send + Sync>;
     let scripts: Vec<(&str, Script)> = vec![
@@ -182,7 +182,7 @@ async fn an_endpoint_that_misbehaves_gives_no_answer() {
                 Act::Say(ok(&format!("{{\"active\":true,\"x\":\"{}\"}}", "x".repeat(70_000))))
             }),
         ),
-        ("cut off", Box::new(move || Act::Break(ok(yes).replace(": 15", ": 16")))),
+        ("cut off", Box::new(move || Act::Break(ok(YES).replace(": 15", ": 16")))),
         ("no HTTP", Box::new(|| Act::Finish("active: true\r\n\r\n".into()))),
         ("closed at once", Box::new(|| Act::Break(String::new()))),
     ];
