@@ -54,9 +54,10 @@ pub(super) async fn create(admin: &Admin, request: Request<Incoming>) -> Answer 
 fn wanted(create: &Create, issuers: &Issuers, now: UnixTime) -> Result<Revocation, String> {
     let span = create.r#for.as_deref().map(humantime::parse_duration).transpose();
     let span: Option<Duration> = span.map_err(|error| format!("for: {error}"))?;
+    let issuer = create.of_issuer.as_deref();
     let named = match (&create.jti, &create.token) {
-        (Some(jti), None) => Named::Jti { jti, issuer: create.of_issuer.as_deref(), span },
-        (None, Some(token)) => Named::Token(token),
+        (Some(jti), None) => Named::Jti { jti, issuer, span },
+        (None, Some(token)) => Named::Token { token, issuer, span },
         _ => return Err("name one of jti, token".into()),
     };
     revocation::of(&named, issuers, now)

@@ -37,17 +37,27 @@ pub(super) fn check(settings: &IssuerSettings, claims: &Claims) -> Result<Checke
 }
 
 /// The same for what a provider says of a token (RFC 7662 §2.2), where `iss`, `iat` and `exp` may
-/// be absent: it is asked again. Without `exp` the token counts as known until `known_until`.
+/// be absent: it is asked again. Without `exp` the token counts as known until `known_until`;
+/// without `iat` it may live for `max_lifetime` from now at most, so that a revocation made now
+/// outlasts it.
 pub(super) fn check_introspected(
     settings: &IssuerSettings,
     claims: &Claims,
     known_until: UnixTime,
+    now: UnixTime,
 ) -> Result<Checked, VerifyError> {
     if claims.contains_key("iss") {
         check_issuer(settings, claims)?;
     }
     check_required(settings, claims, settings.max_age.is_some())?;
-    settle(settings, claims, optional_seconds(claims, "exp")?.unwrap_or(known_until))
+    let exp = optional_seconds(claims, "exp")?;
+    if let (Some(exp), Some(longest), false) =
+        (exp, settings.max_lifetime, claims.contains_key("iat"))
+        && exp > now.plus(longest).plus(settings.leeway)
+    {
+        return Err(VerifyError::Lifetime);
+    }
+    settle(settings, claims, exp.unwrap_or(known_until))
 }
 
 fn settle(

@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(filled("blacklist:{jti}"), ["blacklist:j"]);
         assert_eq!(filled("{sub}:{jti}!"), ["*\r\n:j!"]);
         assert_eq!(filled("s:{sid}"), Vec::<String>::new());
-        let hashes = [format!("{SIGNED}.c2ln").as_bytes(), SIGNED.as_bytes()];
-        let hashes = hashes.map(|hashed| format!("t:{}", sha256_hex(hashed)));
+        let hashes = [format!("{SIGNED}.c2ln"), SIGNED.to_owned()];
+        let hashes = hashes.map(|hashed| format!("t:{}", sha256_hex(hashed.as_bytes())));
         assert_eq!(filled("t:{token_sha256}"), hashes);
         let opaque = [format!("t:{}", sha256_hex(b"h.p.s"))];
         assert_eq!(filled_for("t:{token_sha256}", "h.p.s"), opaque, "not of a part of it");

@@ -13,9 +13,7 @@ use thiserror::Error;
 use super::issuers::{Entry, Fact};
 use super::verified::Basis;
 use super::verify::{FOREIGN_CLAIMS, Parts, TOKEN_BYTES_MAX, decode};
-use super::{
-    IssuerFilter, IssuerSettings, Issuers, Verified, VerifyError, claims, header, json,
-};
+use super::{IssuerFilter, IssuerSettings, Issuers, Verified, VerifyError, claims, header, json};
 use crate::time::UnixTime;
 use crate::token::{is_b64token, is_compact_jws};
 
@@ -142,7 +140,7 @@ impl<'t> Introspectable<'t> {
         }
         check_kind(&said)?;
         let known_until = now.plus(reused.max(KNOWN_MIN));
-        let checked = claims::check_introspected(self.settings, &said, known_until)?;
+        let checked = claims::check_introspected(self.settings, &said, known_until, now)?;
         // The entry's provider speaks for its own issuer, said or not; upstreams are told.
         if let (Some(issuer), false) = (&self.settings.issuer, said.contains_key("iss")) {
             said.insert("iss".to_owned(), Value::String(issuer.clone()));

@@ -95,6 +95,15 @@ impl IssuerSettings {
         }
     }
 
+    /// How long a token of this entry may live from now, leeway included; `None` when nothing
+    /// bounds it. What is introspected need not have an `exp` unless `required_claims` say so.
+    #[must_use]
+    pub fn lives_at_most(&self) -> Option<Duration> {
+        let ends = self.check != TokenCheck::Introspection
+            || self.required_claims.iter().any(|claim| claim == "exp");
+        self.max_lifetime.filter(|_| ends).map(|life| life + self.leeway)
+    }
+
     /// A digest of everything that decides what a verified token means (invariant 1): a cached
     /// fact that was established under other settings does not count. Keys are not part of it.
     pub(super) fn digest(&self, extra_keys: &[ExtraKey]) -> [u8; 32] {

@@ -26,11 +26,11 @@ pub struct RevokeArgs {
     config: ConfigArgs,
     #[command(flatten)]
     what: What,
-    /// The issuer (iss) of the jti; needed when there are several
-    #[arg(long, value_name = "ISS", requires = "jti")]
+    /// The issuer (iss) of the jti or of an opaque token; needed when there are several
+    #[arg(long, value_name = "ISS")]
     of_issuer: Option<String>,
     /// How long the entry lives: 1h, 7d; default as long as such a token may
-    #[arg(long, value_name = "TIME", requires = "jti")]
+    #[arg(long, value_name = "TIME")]
     r#for: Option<String>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -99,9 +99,10 @@ fn directly(args: &RevokeArgs, token: Option<&str>, loaded: &Loaded) -> Result<V
     let snapshot = check::compile(loaded, FileAccess::Online).map_err(render)?;
     let span = args.r#for.as_deref().map(humantime::parse_duration).transpose();
     let span = span.map_err(|error| format!("--for: {error}"))?;
+    let issuer = args.of_issuer.as_deref();
     let named = match (token, &args.what.jti) {
-        (Some(token), _) => Named::Token(token),
-        (None, Some(jti)) => Named::Jti { jti, issuer: args.of_issuer.as_deref(), span },
+        (Some(token), _) => Named::Token { token, issuer, span },
+        (None, Some(jti)) => Named::Jti { jti, issuer, span },
         (None, None) => return Err("name --jti or --token-file".into()),
     };
     let found = revocation::of(&named, &snapshot.issuers, now).map_err(|e| e.to_string())?;

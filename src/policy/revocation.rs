@@ -20,7 +20,15 @@ pub enum Named<'n> {
         span: Option<Duration>,
     },
     /// By itself.
-    Token(&'n str),
+    Token {
+        /// The text.
+        token: &'n str,
+        /// The `iss`, needed when only their providers can say whose token it is, and there are
+        /// several of these; not for a token that says so itself.
+        issuer: Option<&'n str>,
+        /// How long the entry lives, when only its provider can say how long the token does.
+        span: Option<Duration>,
+    },
 }
 
 /// The entry to write.
@@ -41,8 +49,14 @@ pub enum NamedError {
     /// No issuer of that name.
     #[error("no issuer is called {0:?}")]
     IssuerUnknown(String),
+    /// The token says itself whose it is and when it ends.
+    #[error("the token says itself who issued it and when it ends: leave of_issuer and for out")]
+    SaysItself,
     /// Tokens may live for ever, and no end was given.
-    #[error("the issuer has max_lifetime = \"off\": say how long the entry must live with for")]
+    #[error(
+        "tokens of this issuer have no certain end (max_lifetime = \"off\", or introspected \
+         without \"exp\" in required_claims): say how long the entry must live with for"
+    )]
     SpanNeeded,
     /// The entry would end before the token.
     #[error(
@@ -62,17 +76,12 @@ pub enum NamedError {
 /// [`NamedError`], in words for the operator.
 pub fn of(named: &Named<'_>, issuers: &Issuers, now: UnixTime) -> Result<Found, NamedError> {
     match named {
-        Named::Token(token) => of_token(token.trim(), issuers, now),
+        Named::Token { token, issuer, span } => {
+            of_token(token.trim(), (*issuer, *span), issuers, now)
+        }
         Named::Jti { jti, issuer, span } => {
-            let (issuer, lifetime) = chosen(issuers, *issuer)?;
-            let until = match (span, lifetime) {
-                (Some(span), Some(least)) if *span < least => {
-                    return Err(NamedError::SpanTooShort(least));
-                }
-                (Some(span), _) => now.plus(*span),
-                (None, Some(span)) => now.plus(span),
-                (None, None) => return Err(NamedError::SpanNeeded),
-            };
+            let (issuer, lifetime) = chosen(issuers.settings(), *issuer)?;
+            let until = end(*span, lifetime, now)?;
             let selector = Selector { kind: Kind::Jti, issuer, value: (*jti).to_owned() };
             Ok(Found { selector, until })
         }
@@ -80,8 +89,24 @@ pub fn of(named: &Named<'_>, issuers: &Issuers, now: UnixTime) -> Result<Found, 
 }
 
 /// By its `jti` when it has one, else by its digest; the signature must be good, so that nobody can
-/// fill the blocklist with made-up entries.
-fn of_token(token: &str, issuers: &Issuers, now: UnixTime) -> Result<Found, NamedError> {
+/// fill the blocklist with made-up entries. A token that only its provider can judge is revoked
+/// whatever that would say: it may be down, and what it calls inactive is refused anyway.
+fn of_token(
+    token: &str,
+    (issuer, span): (Option<&str>, Option<Duration>),
+    issuers: &Issuers,
+    now: UnixTime,
+) -> Result<Found, NamedError> {
+    let digest =
+        || Selector { kind: Kind::Token, issuer: String::new(), value: token_digest(token) };
+    let introspecting = issuers.introspecting(token, &IssuerFilter::All);
+    if !introspecting.is_empty() {
+        let (_, lifetime) = chosen(introspecting.into_iter(), issuer)?;
+        return Ok(Found { selector: digest(), until: end(span, lifetime, now)? });
+    }
+    if issuer.is_some() || span.is_some() {
+        return Err(NamedError::SaysItself);
+    }
     let verified = issuers
         .prepare(token, &IssuerFilter::All, now)
         .and_then(|candidate| candidate.verify(now))
@@ -89,30 +114,44 @@ fn of_token(token: &str, issuers: &Issuers, now: UnixTime) -> Result<Found, Name
     let issuer = verified.issuer.clone().into_string();
     let selector = match &verified.jti {
         Some(jti) => Selector { kind: Kind::Jti, issuer, value: jti.clone().into_string() },
-        None => Selector { kind: Kind::Token, issuer: String::new(), value: token_digest(token) },
+        None => digest(),
     };
     Ok(Found { selector, until: verified.lookup.until })
 }
 
+/// When an entry may be forgotten: not before the longest-lived token that it could be about.
+fn end(
+    span: Option<Duration>,
+    lifetime: Option<Duration>,
+    now: UnixTime,
+) -> Result<UnixTime, NamedError> {
+    match (span, lifetime) {
+        (Some(span), Some(least)) if span < least => Err(NamedError::SpanTooShort(least)),
+        (Some(span), _) => Ok(now.plus(span)),
+        (None, Some(span)) => Ok(now.plus(span)),
+        (None, None) => Err(NamedError::SpanNeeded),
+    }
+}
+
 /// The `iss` under which entries are written, and how long a token of it may live at most, leeway
 /// included. Entries that share an `iss` count together: the longest life holds.
-fn chosen(
-    issuers: &Issuers,
+fn chosen<'i>(
+    entries: impl Iterator<Item = &'i IssuerSettings>,
     named: Option<&str>,
 ) -> Result<(String, Option<Duration>), NamedError> {
     let iss = |entry: &IssuerSettings| entry.issuer.clone().unwrap_or_else(|| ISSUER_OFF.into());
     let matches = |entry: &&IssuerSettings| named.is_none_or(|named| iss(entry) == named);
-    let mut entries = issuers.settings().filter(matches);
+    let mut entries = entries.filter(matches);
     let Some(first) = entries.next() else {
         return Err(NamedError::IssuerUnknown(named.unwrap_or_default().to_owned()));
     };
     let issuer = iss(first);
-    let mut lifetime = first.max_lifetime.map(|life| life + first.leeway);
+    let mut lifetime = first.lives_at_most();
     for entry in entries {
         if iss(entry) != issuer {
             return Err(NamedError::IssuerNeeded);
         }
-        lifetime = lifetime.zip(entry.max_lifetime).map(|(a, b)| a.max(b + entry.leeway));
+        lifetime = lifetime.zip(entry.lives_at_most()).map(|(a, b)| a.max(b));
     }
     Ok((issuer, lifetime))
 }

@@ -7,7 +7,7 @@
 mod client;
 mod connection;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 
 use std::time::Duration;
 

@@ -18,6 +18,8 @@ pub mod introspection;
 mod last_good;
 mod refresh;
 mod schedule;
+#[cfg(test)]
+mod scripted;
 mod source;
 mod unknown;
 
@@ -49,10 +51,10 @@ const FIRST_TRY_GRACE: Duration = Duration::from_secs(3);
 /// Every provider of the configuration in force.
 pub struct Providers {
     around: Surroundings,
+    introspectors: Introspectors,
     running: Mutex<Vec<Running>>,
     /// Every required source has had keys at some moment since the start.
     were_ready: AtomicBool,
-    introspectors: Introspectors,
 }
 
 /// What came of looking for a key once more.
@@ -111,7 +113,7 @@ impl Providers {
         let introspectors = Introspectors::new(policy.clone());
         let around = Surroundings { policy, last_good: LastGood::new(state_dir), fetch };
         let (running, were_ready) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-        Arc::new(Self { around, running, were_ready, introspectors })
+        Arc::new(Self { around, introspectors, running, were_ready })
     }
 
     /// Follows the sources of the snapshot in force: starts what is new, ends what is gone, leaves
@@ -193,7 +195,11 @@ impl Providers {
                 }
                 Poll::Pending => true,
             });
-            if best == Looked::Again || looks.is_empty() { Poll::Ready(best) } else { Poll::Pending }
+            if best == Looked::Again || looks.is_empty() {
+                Poll::Ready(best)
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }

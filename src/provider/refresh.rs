@@ -201,7 +201,12 @@ impl Task {
                 let (issuer, count, age_seconds) = (&*issuer, keys.len(), age.as_secs());
                 let fetched = Fetched { at: fetched_at, noted: Instant::now(), age };
                 self.source.accept(keys, fetched);
-                tracing::warn!(issuer, keys = count, age_seconds, "keys of an earlier run are used");
+                tracing::warn!(
+                    issuer,
+                    keys = count,
+                    age_seconds,
+                    "keys of an earlier run are used"
+                );
             }
             Ok(Err(error)) => {
                 tracing::warn!(issuer = &*issuer, error, "keys of an earlier run are not used");
@@ -255,16 +260,14 @@ fn read_kept(
     let kept = last_good.read(settings, UnixTime::now()).map_err(|error| error.to_string())?;
     let Some(Kept { text, fetched_at }) = kept else { return Ok(None) };
     let keys = document::read_keys(&text, &settings.algorithms);
-    let (keys, _) = keys.map_err(|error| {
-        format!("{}: {error}", last_good.path(settings).display())
-    })?;
+    let (keys, _) =
+        keys.map_err(|error| format!("{}: {error}", last_good.path(settings).display()))?;
     Ok(Some((keys, fetched_at)))
 }
 
 fn say_change(issuer: &str, keys: usize, change: &Change) {
-    let first = |kids: &[Box<str>]| -> Vec<Box<str>> {
-        kids.iter().take(KIDS_SAID).cloned().collect()
-    };
+    let first =
+        |kids: &[Box<str>]| -> Vec<Box<str>> { kids.iter().take(KIDS_SAID).cloned().collect() };
     let (added, removed) = (first(&change.added), first(&change.removed));
     tracing::info!(issuer, keys, ?added, ?removed, "the issuer's keys have changed");
 }

@@ -383,9 +383,8 @@ impl Fetched {
 impl Change {
     fn between(before: &[VerificationKey], after: &[VerificationKey]) -> Self {
         let is_in = |keys: &[VerificationKey], key: &VerificationKey| {
-            keys.iter().any(|other| {
-                other.kid() == key.kid() && other.fingerprint() == key.fingerprint()
-            })
+            keys.iter()
+                .any(|other| other.kid() == key.kid() && other.fingerprint() == key.fingerprint())
         };
         let name = |key: &VerificationKey| key.kid().unwrap_or("(without kid)").into();
         Self {

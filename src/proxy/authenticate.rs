@@ -196,7 +196,7 @@ async fn look_again(
         Looked::Unavailable => {
             // An unknown kid costs us nothing; a signature that was computed in vain does.
             if refusal == VerifyError::Signature {
-                note_failure(trip, &refusal);
+                note_failure(trip);
             }
             Err(Rejection::KeysUnavailable)
         }
@@ -205,7 +205,9 @@ async fn look_again(
 
 /// A refusal, counted if it counts.
 fn refused(trip: &Trip, error: VerifyError) -> Rejection {
-    note_failure(trip, &error);
+    if error.counts_as_failure() {
+        note_failure(trip);
+    }
     Rejection::InvalidToken(error)
 }
 
@@ -223,8 +225,8 @@ pub(super) fn may_fail(trip: &Trip) -> Result<(), Rejection> {
 }
 
 /// Counts a refusal that counts.
-pub(super) fn note_failure(trip: &Trip, error: &VerifyError) {
-    if let (true, Some((_, failures))) = (error.counts_as_failure(), &trip.policy.failures) {
+pub(super) fn note_failure(trip: &Trip) {
+    if let Some((_, failures)) = &trip.policy.failures {
         failures.count(trip.client);
     }
 }

@@ -52,7 +52,9 @@ pub(super) async fn facts(
         }
         Err(NotAccepted::Refused(error)) => {
             introspector.forget(asked.token());
-            note_failure(trip, &error);
+            if error.counts_as_failure() {
+                note_failure(trip);
+            }
             Err(Rejection::InvalidToken(error))
         }
     }

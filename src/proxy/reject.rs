@@ -18,7 +18,7 @@ const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"in
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 const INSUFFICIENT: HeaderValue = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
 
-/// Waiting time named when the store or a provider cannot be asked.
+/// Waiting time named when the store, a provider or an upstream cannot be reached.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a request is not forwarded, or why there is no answer to forward.
@@ -115,9 +115,7 @@ impl Rejection {
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,

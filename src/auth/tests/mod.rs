@@ -4,6 +4,7 @@ mod attacks;
 mod authorize;
 mod cache;
 mod claims;
+mod introspected;
 mod never_panics;
 mod selection;
 mod token_types;

@@ -1,6 +1,7 @@
 //! A key directory: private, one command at a time, every file written whole.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -64,9 +65,13 @@ impl Directory {
 
     /// A directory that is ours alone.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let metadata = std::fs::metadata(path)
-            .map_err(|source| Failure::Io { path: path.to_owned(), source })?;
         let shown = path.display();
+        let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Failure::Refused(format!(
+                "{shown} is not there: `postern keys generate {shown}` makes it"
+            )),
+            _ => Failure::Io { path: path.to_owned(), source },
+        })?;
         if !metadata.is_dir() {
             return Err(Failure::Refused(format!("{shown} is not a directory")));
         }

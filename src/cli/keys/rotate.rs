@@ -57,9 +57,7 @@ pub(super) fn run(
     let directory = Directory::open(&args.directory)?;
     let _lock = directory.lock()?;
     let mut contents = directory.contents()?;
-    if contents.prune((clock.now)()) > 0 {
-        directory.write_set(&contents.set)?;
-    }
+    prune(&directory, &mut contents, (clock.now)())?;
     if !args.prune {
         let next = prepare(&directory, &mut contents, args, (clock.now)())?;
         if args.prepare {
@@ -70,9 +68,15 @@ pub(super) fn run(
             announce(&directory, &mut contents, &next.kid, (clock.now)().plus(args.keep))?;
             directory.switch(next.key.algorithm())?;
             contents.signing = next;
+            // With --keep 0s, for a key that others have got hold of.
+            prune(&directory, &mut contents, (clock.now)())?;
         }
     }
     show(args.format, &report(&directory, &contents), out).map_err(output)
+}
+
+fn prune(directory: &Directory, contents: &mut Contents, now: UnixTime) -> Result<(), Failure> {
+    if contents.prune(now) > 0 { directory.write_set(&contents.set) } else { Ok(()) }
 }
 
 /// Steps 1 and 2: the next key is on disk, and `jwks.json` has it. One that was prepared before is

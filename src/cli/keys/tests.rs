@@ -229,6 +229,16 @@ fn a_rotation_keeps_the_previous_key_until_its_last_token_has_expired() {
     }
 }
 
+/// For a key that others have got hold of.
+#[test]
+fn a_key_can_be_dropped_at_once() {
+    for algorithm in ["EdDSA", "HS256"] {
+        let world = World::with_keys(algorithm);
+        world.run(&["rotate", "DIR", "--publish-first", "0s", "--keep", "0s"]).good();
+        assert_eq!(world.kids(), [world.signs()]);
+    }
+}
+
 #[test]
 fn rotations_in_a_row_keep_every_end() {
     let world = World::with_keys("EdDSA");

@@ -1,7 +1,5 @@
 //! Server-side request forgery through a provider's URL: which addresses are refused.
 
-use std::time::Duration;
-
 use super::*;
 
 fn url(text: &str) -> Url {
@@ -188,19 +186,7 @@ fn http_is_for_loopback_whatever_is_listed() {
 async fn the_connection_goes_to_the_checked_address() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bound = listener.local_addr().unwrap();
-    let tls = rustls::ClientConfig::builder_with_provider(
-        rustls::crypto::aws_lc_rs::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(rustls::RootCertStore::empty())
-    .with_no_client_auth();
-    let reach = Reach {
-        tls: tls.into(),
-        trust: "".into(),
-        addresses: Vec::new(),
-        timeout: Duration::from_secs(5),
-    };
+    let reach = crate::provider::scripted::reach();
     let here = url(&format!("http://localhost:{}/", bound.port()));
     let deadline = Instant::now() + reach.timeout;
     let stream = connect(&here, &reach, deadline).await.unwrap();

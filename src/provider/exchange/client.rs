@@ -92,7 +92,7 @@ impl Client {
 
     /// How many connections are idle.
     #[cfg(test)]
-    pub(super) fn idle_connections(&self) -> usize {
+    fn idle_connections(&self) -> usize {
         self.shared.idle().list.len()
     }
 }
@@ -238,3 +238,6 @@ async fn sweep(mut sweeping: Sweeping) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

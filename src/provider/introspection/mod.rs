@@ -158,11 +158,7 @@ fn same(one: &Introspection, other: &Introspection) -> bool {
 }
 
 impl Introspector {
-    fn new(
-        settings: Arc<Introspection>,
-        kept: Option<Arc<Kept>>,
-        runtime: Option<Handle>,
-    ) -> Self {
+    fn new(settings: Arc<Introspection>, kept: Option<Arc<Kept>>, runtime: Option<Handle>) -> Self {
         Self {
             client: Client::new(settings.url.clone(), settings.reach.clone()),
             question: Question::new(&settings),

@@ -71,10 +71,7 @@ mod tests {
     fn a_token_cannot_add_to_the_form() {
         let question = Question { authorization: None, client: None };
         let form = question.form("a&client_id=b+/=");
-        assert_eq!(
-            form.expose(),
-            "token=a%26client_id%3Db%2B%2F%3D&token_type_hint=access_token"
-        );
+        assert_eq!(form.expose(), "token=a%26client_id%3Db%2B%2F%3D&token_type_hint=access_token");
     }
 
     #[test]
