@@ -151,26 +151,64 @@ async fn facts(
         return Err(Rejection::InvalidToken(VerifyError::IssuerNotAllowed));
     }
     may_fail(trip)?;
-    let checked = check(&trip.policy.issuers, &presented.token, demand, now);
-    let verified = match checked {
+    let verified = match check(&policy.issuers, &presented.token, demand, now) {
         Ok(verified) => verified,
-        Err(refusal) => {
-            // Without a key that fits, nothing was computed.
-            let costly = refusal == VerifyError::Signature;
-            look_again(trip, demand, &presented.token, refusal).await.inspect_err(|rejection| {
-                let counts = match rejection {
-                    Rejection::InvalidToken(error) => error.counts_as_failure(),
-                    _ => costly,
-                };
-                if counts {
-                    note_failure(trip);
-                }
-            })?
-        }
+        Err(refusal) => look_again(trip, demand, &presented.token, refusal).await?,
     };
     let verified = Arc::new(verified);
     tokens.insert(&presented.token, verified.clone());
     Ok(verified)
+}
+
+/// Everything that can be said of a token from itself and the keys that are known.
+fn check(
+    issuers: &Issuers,
+    token: &str,
+    demand: &Demand,
+    now: UnixTime,
+) -> Result<Verified, VerifyError> {
+    issuers.prepare(token, &demand.issuers, now).and_then(|candidate| candidate.verify(now))
+}
+
+/// A token was refused: checks it once more where its provider may have a key for it that the
+/// request's snapshot has not. The key counts, the rest stays as the request found it: under
+/// another configuration nothing is said. Counted once, whatever comes of it.
+async fn look_again(
+    trip: &mut Trip,
+    demand: &Demand,
+    token: &str,
+    refusal: VerifyError,
+) -> Result<Verified, Rejection> {
+    let wanted = trip.policy.issuers.wanted(token, &demand.issuers, &refusal);
+    let Some(wanted) = wanted else { return Err(refused(trip, refusal)) };
+    let gateway = trip.worker.gateway.clone();
+    // Boxed: requests with a known key carry none of it.
+    match Box::pin(gateway.providers.look_again(&wanted)).await {
+        Looked::Unknown => Err(refused(trip, refusal)),
+        Looked::Again => {
+            let current = gateway.policy.load_full();
+            if !current.is_same_configuration(&trip.policy) {
+                return Err(Rejection::KeysUnavailable);
+            }
+            let checked = check(&current.issuers, token, demand, UnixTime::now());
+            checked.map_err(|error| refused(trip, error))
+        }
+        Looked::Unavailable => {
+            // An unknown kid costs us nothing; a signature that was computed in vain does.
+            if refusal == VerifyError::Signature {
+                note_failure(trip);
+            }
+            Err(Rejection::KeysUnavailable)
+        }
+    }
+}
+
+/// A refusal, counted if it counts.
+fn refused(trip: &Trip, error: VerifyError) -> Rejection {
+    if error.counts_as_failure() {
+        note_failure(trip);
+    }
+    Rejection::InvalidToken(error)
 }
 
 /// Refuses a client that has used up its failures (`[auth_failures]`).
@@ -190,44 +228,6 @@ pub(super) fn may_fail(trip: &Trip) -> Result<(), Rejection> {
 pub(super) fn note_failure(trip: &Trip) {
     if let Some((_, failures)) = &trip.policy.failures {
         failures.count(trip.client);
-    }
-}
-
-/// Everything that can be said of a token from itself and the keys that are known.
-fn check(
-    issuers: &Issuers,
-    token: &str,
-    demand: &Demand,
-    now: UnixTime,
-) -> Result<Verified, VerifyError> {
-    issuers.prepare(token, &demand.issuers, now).and_then(|candidate| candidate.verify(now))
-}
-
-/// A token was refused: checks it once more where its provider may have a key for it that the
-/// request's snapshot has not. The key counts, the rest stays as the request found it: under
-/// another configuration nothing is said.
-async fn look_again(
-    trip: &mut Trip,
-    demand: &Demand,
-    token: &str,
-    refusal: VerifyError,
-) -> Result<Verified, Rejection> {
-    let Some(wanted) = trip.policy.issuers.wanted(token, &demand.issuers, &refusal) else {
-        return Err(Rejection::InvalidToken(refusal));
-    };
-    let gateway = trip.worker.gateway.clone();
-    // Boxed: requests with a known key carry none of it.
-    match Box::pin(gateway.providers.look_again(&wanted)).await {
-        Looked::Unknown => Err(Rejection::InvalidToken(refusal)),
-        Looked::Unavailable => Err(Rejection::KeysUnavailable),
-        Looked::Again => {
-            let current = gateway.policy.load_full();
-            if !current.is_same_configuration(&trip.policy) {
-                return Err(Rejection::KeysUnavailable);
-            }
-            let checked = check(&current.issuers, token, demand, UnixTime::now());
-            checked.map_err(Rejection::InvalidToken)
-        }
     }
 }
 

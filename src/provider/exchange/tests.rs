@@ -45,6 +45,8 @@ async fn bodies_of_every_framing_are_read_to_their_end() {
     assert_eq!(outcome(interim).await.unwrap().body, b"{}");
     let plain = ok_with("content-encoding: identity\r\n", "{}");
     assert_eq!(outcome(plain).await.unwrap().body, b"{}");
+    let large_head = format!("{}a: {}\r\n", "x: y\r\n".repeat(98), "z".repeat(31 * 1024));
+    assert_eq!(outcome(ok_with(&large_head, "{}")).await.unwrap().body, b"{}");
     let largest = outcome(ok(&"x".repeat(MAX))).await.unwrap();
     assert_eq!(largest.body.len(), MAX);
 }

@@ -179,6 +179,20 @@ async fn an_answer_that_is_none_keeps_no_connection() {
     assert!(!error.to_string().contains("hunter2"));
 }
 
+/// Bytes behind an answer must not become the answer to the next question (R34).
+#[tokio::test]
+async fn a_second_answer_that_nobody_asked_for_is_never_taken() {
+    let server = Server::start(|_, n| match n {
+        1 => Act::Say(ok("{\"n\":1}") + &ok("{\"active\":true}")),
+        _ => Act::Say(ok("{\"n\":2}")),
+    })
+    .await;
+    let client = Client::new(server.url("/"), reach());
+    assert_eq!(ask(&client).await.unwrap().body, b"{\"n\":1}");
+    assert_eq!(ask(&client).await.unwrap().body, b"{\"n\":2}");
+    assert_eq!(server.connections(), 2);
+}
+
 /// Workers have runtimes of their own; a connection ends with the one that opened it.
 #[tokio::test]
 async fn a_client_serves_several_runtimes() {
