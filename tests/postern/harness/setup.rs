@@ -91,7 +91,8 @@ impl Setup {
         if !says("audiences =") {
             text.push_str(&format!("audiences = [\"{AUDIENCE}\"]\n"));
         }
-        if !says("algorithms =") {
+        // An introspected entry has none.
+        if !says("algorithms =") && !says("kind = \"introspection\"") {
             let mut names: Vec<_> = keys.iter().map(|key| format!("{:?}", key.algorithm)).collect();
             names.dedup();
             text.push_str(&format!("algorithms = [{}]\n", names.join(", ")));
