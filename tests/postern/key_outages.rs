@@ -132,49 +132,52 @@ fn last_good_keys_that_are_not_used() {
     let short = setup(&app, &provider, &lines.replace("1h", "1s"));
     let url = format!("jwks_url = \"{}/jwks?other\"", provider.issuer());
     let elsewhere = with_entry(&app, &provider.entry(lines).replace("discovery = true", &url));
-    let gateway = Gateway::start(&usual);
     let token = provider.token("/");
-    call(&gateway, &token).expect(200);
-    let mut dir = gateway.kill();
+    let mut dir = TempDir::new().unwrap();
+    // Where each of them keeps its keys; what the one before it kept is gone.
+    let [foreign, file] = [&elsewhere, &usual].map(|setup| {
+        setup.write(dir.path());
+        let gateway = Gateway::start_in(std::mem::replace(&mut dir, TempDir::new().unwrap()), setup);
+        call(&gateway, &token).expect(200);
+        dir = gateway.kill();
+        let [file] = &last_good(&dir)[..] else { panic!("{:?}", last_good(&dir)) };
+        file.clone()
+    });
     provider.stop();
-    let [file] = &last_good(&dir)[..] else { panic!("{:?}", last_good(&dir)) };
-    let kept = std::fs::read(file).unwrap();
+    assert_ne!(foreign, file);
+    let kept = std::fs::read(&file).unwrap();
     let damaged = |at: usize| {
         let mut bytes = kept.clone();
         bytes[at] ^= 1;
         bytes
     };
     let half = kept[..kept.len() / 2].to_vec();
-    // The document's own base64url: a key that somebody else put there.
-    let middle = kept.windows(5).position(|part| part == b"\"x\":\"").or_else(|| {
-        kept.windows(8).position(|part| part == b"\\\"x\\\":\\\"")
-    });
+    let middle = kept.windows(5).position(|part| part == b"\"x\":\"").unwrap();
     let rows = [
-        ("readable by others", &usual, kept.clone(), 0o644),
-        ("writable by others", &usual, kept.clone(), 0o622),
-        ("cut off", &usual, half, 0o600),
-        ("empty", &usual, Vec::new(), 0o600),
-        ("one bit of its beginning", &usual, damaged(1), 0o600),
-        ("one bit of a key", &usual, damaged(middle.unwrap() + 12), 0o600),
-        ("from another URL", &elsewhere, kept.clone(), 0o600),
-        ("too old", &short, kept.clone(), 0o600),
+        ("readable by others", &usual, &file, kept.clone(), 0o644),
+        ("writable by others", &usual, &file, kept.clone(), 0o622),
+        ("cut off", &usual, &file, half, 0o600),
+        ("empty", &usual, &file, Vec::new(), 0o600),
+        ("one bit of its beginning", &usual, &file, damaged(1), 0o600),
+        ("one bit of a key", &usual, &file, damaged(middle + 12), 0o600),
+        ("of another URL", &elsewhere, &foreign, kept.clone(), 0o600),
+        ("too old", &short, &file, kept.clone(), 0o600),
     ];
-    for (name, setup, bytes, mode) in rows {
+    for (name, setup, file, bytes, mode) in rows {
         std::fs::write(file, bytes).unwrap();
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
-        if name == "too old" {
-            std::thread::sleep(Duration::from_millis(1100));
-        }
         setup.write(dir.path());
         let gateway = Gateway::start_in(dir, setup);
         has_no_keys(&gateway, &app, &token, name);
         gateway.readyz(503);
-        soon("the log says why", || gateway.stderr().text().contains("last good"));
+        soon("the log says so", || {
+            gateway.stderr().text().contains("keys of an earlier run are not used")
+        });
         dir = gateway.kill();
     }
     // Whole again: used.
-    std::fs::write(file, &kept).unwrap();
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&file, &kept).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     usual.write(dir.path());
     let gateway = Gateway::start_in(dir, &usual);
     call(&gateway, &token).expect(200);

@@ -91,8 +91,7 @@ impl Setup {
         if !says("audiences =") {
             text.push_str(&format!("audiences = [\"{AUDIENCE}\"]\n"));
         }
-        // An introspected entry has none.
-        if !says("algorithms =") && !says("kind = \"introspection\"") {
+        if !says("algorithms =") && !says("kind =") {
             let mut names: Vec<_> = keys.iter().map(|key| format!("{:?}", key.algorithm)).collect();
             names.dedup();
             text.push_str(&format!("algorithms = [{}]\n", names.join(", ")));
