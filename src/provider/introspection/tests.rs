@@ -99,7 +99,7 @@ async fn an_answer_that_was_under_way_is_never_shared() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         (runtime.block_on(server), runtime)
     });
-    let (server, _runtime) = server.join().unwrap();
+    let (server, runtime) = server.join().unwrap();
     let introspector = asking(&server, reach());
     let ask = || {
         let introspector = introspector.clone();
@@ -120,6 +120,7 @@ async fn an_answer_that_was_under_way_is_never_shared() {
     ask().await.unwrap();
     assert_eq!(server.requests().len(), 3);
     assert_eq!(introspector.waiting.available_permits(), WAITING_MAX);
+    runtime.shutdown_background();
 }
 
 #[tokio::test]
