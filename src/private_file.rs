@@ -75,8 +75,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = draft.create()?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&draft.0, path)?;
-    sync_directory(path)
+    rename(&draft.0, path)
+}
+
+/// Gives a file another name in the same directory, in one step and on disk when this returns. What
+/// had that name before is gone.
+///
+/// # Errors
+///
+/// Whatever the system said.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_directory(to)
 }
 
 /// Removes a file so that it stays removed when the machine dies; no file is no error.

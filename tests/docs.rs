@@ -86,7 +86,7 @@ fn invocations(code: &str) -> Vec<(Vec<String>, Vec<String>)> {
         let mut words = after.split_whitespace();
         let mut verb: Vec<String> =
             words.next().filter(is_verb).map(str::to_owned).into_iter().collect();
-        if verb == ["token"] {
+        if verb == ["token"] || verb == ["keys"] {
             verb.extend(words.next().filter(is_verb).map(str::to_owned));
         }
         let end = after.find(['|', '>', ';', '&']).unwrap_or(after.len());
@@ -154,6 +154,7 @@ fn invocations_are_found() {
     };
     let one = |verb: &str, options: &str| vec![(verb.to_owned(), options.to_owned())];
     assert_eq!(of("$ postern token mint --alg ES256 > t --x"), one("token mint", "--alg"));
+    assert_eq!(of("postern keys rotate DIR --prune"), one("keys rotate", "--prune"));
     assert_eq!(of("/usr/bin/postern run --config f"), one("run", "--config"));
     assert_eq!(of("exec gateway postern revoke --jti=1 # --no"), one("revoke", "--jti"));
     assert!(of("user gateway on >PASSWORD").is_empty());

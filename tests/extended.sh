@@ -1,6 +1,7 @@
 #!/bin/sh
 # The slow trials, against the release build: the whole suite again, a soak of five minutes, bodies
-# of two GiB, and the foreign libraries' tokens made anew. Prints 'N passed, N failed' at the end.
+# of two GiB, Keycloak as the provider, and the foreign libraries' tokens made anew. Prints
+# 'N passed, N failed' at the end.
 #
 # usage: tests/extended.sh          everything (about 20 minutes on two cores)
 #        POSTERN_SOAK_SECONDS=60 tests/extended.sh    a shorter soak
@@ -55,6 +56,28 @@ against_release() {
         cargo test --locked --test postern -- "$@"
 }
 
+# Keycloak from Maven Central, unpacked once.
+keycloak_version=26.4.7
+install_keycloak() {
+    stamp=tests/.cache/keycloak.version
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$keycloak_version" ] && [ -d tests/.cache/keycloak ] &&
+        return 0
+    name=keycloak-quarkus-dist
+    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+        -Dartifact="org.keycloak:$name:$keycloak_version:tar.gz" \
+        -DoutputDirectory="$PWD/tests/.cache" || return 1
+    rm -rf tests/.cache/keycloak
+    mkdir -p tests/.cache/keycloak
+    archive=tests/.cache/$name-$keycloak_version.tar.gz
+    tar -xzf "$archive" -C tests/.cache/keycloak --strip-components=1 || return 1
+    rm -f "$archive"
+    echo "$keycloak_version" >"$stamp"
+}
+
+keycloak() {
+    install_keycloak && against_release --ignored --nocapture keycloak::
+}
+
 # New tokens by the same programs must be accepted like the committed ones, which are put back.
 foreign_tokens() {
     saved=$(mktemp -d)
@@ -72,6 +95,7 @@ trial "release build" release_build
 trial "the suite against the release build" against_release
 trial "two GiB up and down" against_release --ignored --nocapture --test-threads 1 huge_bodies::
 trial "soak" against_release --ignored --nocapture soak::
+trial "Keycloak: tokens, rotation, outages, restarts" keycloak
 trial "foreign tokens made anew" foreign_tokens
 
 echo "$passed passed, $failed failed"

@@ -62,7 +62,7 @@ if ! have cargo; then
     exit 1
 fi
 
-# Express 5 wants it so.
+# Express 5 and oidc-provider 8 want it so.
 if ! node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)'; then
     echo "Node.js 18 or newer is needed; this is $(node --version)." >&2
     exit 1
@@ -70,14 +70,17 @@ fi
 
 mkdir -p tests/.cache
 
-# The unmodified upstreams. A stamp of the lock file makes the second run quick.
+# The unmodified upstreams and the OpenID provider. A stamp of the lock file makes the second run quick.
 same() { [ -f "$2" ] && cmp -s "$1" "$2"; }
 
-express=tests/apps/express
-if ! same "$express/package-lock.json" tests/.cache/express.lock || [ ! -d "$express/node_modules" ]; then
-    (cd "$express" && npm ci --ignore-scripts --no-audit --no-fund)
-    cp "$express/package-lock.json" tests/.cache/express.lock
-fi
+node_app() { # name, folder
+    if ! same "$2/package-lock.json" "tests/.cache/$1.lock" || [ ! -d "$2/node_modules" ]; then
+        (cd "$2" && npm ci --ignore-scripts --no-audit --no-fund)
+        cp "$2/package-lock.json" "tests/.cache/$1.lock"
+    fi
+}
+node_app express tests/apps/express
+node_app oidc tests/providers/oidc
 
 flask=tests/apps/flask
 if ! same "$flask/requirements.txt" tests/.cache/flask.lock || [ ! -x tests/.cache/flask/bin/python ]; then

@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod demo;
+pub mod keys;
 mod remote;
 mod revocations;
 mod revoke;
@@ -46,6 +47,8 @@ enum Verb {
     Routes(routes::RoutesArgs),
     /// Look into, check or make a token
     Token(token::TokenArgs),
+    /// Make, rotate and publish keys of your own
+    Keys(keys::KeysArgs),
     /// Revoke a token
     Revoke(revoke::RevokeArgs),
     /// What is on the blocklist; lift an entry; acknowledge a loss
@@ -103,6 +106,10 @@ pub fn main() -> u8 {
             let mut input = std::io::stdin();
             let mut io = token::Io { input: &mut input, out: &mut out, err: &mut err };
             token::run(&args, UnixTime::now(), &mut io, &load_issuers)
+        }
+        Verb::Keys(args) => {
+            let clock = keys::Clock { now: &UnixTime::now, wait: &keys::wait };
+            keys::run(&args, &clock, &mut out, &mut err)
         }
         Verb::Revoke(args) => revoke::run(&args, &mut out, &mut err),
         Verb::Revocations(args) => revocations::run(&args, &mut out, &mut err),

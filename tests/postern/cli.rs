@@ -31,6 +31,7 @@ fn version_help_and_wrong_usage() {
         "check",
         "routes",
         "token",
+        "keys",
         "revoke",
         "status",
         "reload",

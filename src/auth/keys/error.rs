@@ -60,6 +60,10 @@ pub enum KeyError {
     /// A PEM block of a kind that is not taken.
     #[error("PEM block {0:?} is not taken: PUBLIC KEY, RSA PUBLIC KEY or CERTIFICATE is")]
     Tag(Box<str>),
+    /// An RSA key made by the faulty generator of CVE-2017-15361 (ROCA): its private half can be
+    /// computed.
+    #[error("an RSA key with the ROCA fault (CVE-2017-15361): replace it")]
+    Roca,
     /// The secret is shorter than the hash of its algorithm (RFC 7518 §3.2, R16).
     #[error(
         "the secret has {bytes} bytes, {algorithm} needs at least {min}; make \

@@ -7,6 +7,7 @@ mod error;
 mod jwk;
 mod pem;
 mod public;
+mod publish;
 mod secret;
 mod signing;
 
@@ -24,6 +25,7 @@ use super::Algorithm;
 pub use error::KeyError;
 pub use jwk::{KeySet, SkippedKey, from_jwk, from_jwks};
 pub use pem::from_pem;
+pub use publish::{public_jwks, thumbprint};
 pub use secret::{from_secret, secret_bytes};
 pub use signing::{SignError, SigningKey};
 

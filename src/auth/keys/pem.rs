@@ -19,6 +19,11 @@ pub fn from_pem(
     algorithm: Algorithm,
     text: &[u8],
 ) -> Result<VerificationKey, KeyError> {
+    public::from_der(kid, algorithm, &public_der(text)?)
+}
+
+/// The public key in PEM text: SubjectPublicKeyInfo, or for RSA perhaps PKCS#1.
+pub(super) fn public_der(text: &[u8]) -> Result<Vec<u8>, KeyError> {
     let blocks = pem::parse_many(text).map_err(|_| KeyError::NotAKey)?;
     let block = match blocks.as_slice() {
         [] => return Err(KeyError::NotAKey),
@@ -26,12 +31,12 @@ pub fn from_pem(
         more => return Err(KeyError::Many(more.len())),
     };
     match block.tag() {
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => public::from_der(kid, algorithm, block.contents()),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => Ok(block.contents().to_vec()),
         "CERTIFICATE" => {
             let der = CertificateDer::from(block.contents());
             let certificate =
                 ParsedCertificate::try_from(&der).map_err(|_| KeyError::Certificate)?;
-            public::from_der(kid, algorithm, &certificate.subject_public_key_info())
+            Ok(certificate.subject_public_key_info().to_vec())
         }
         tag if tag.ends_with("PRIVATE KEY") => Err(KeyError::Private),
         tag => Err(KeyError::Tag(tag.into())),

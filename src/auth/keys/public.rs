@@ -14,22 +14,40 @@ use crate::auth::{Algorithm, Family};
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 
+/// The odd primes up to 167: all of them are factors of the faulty generator's constant.
+const ROCA_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+    101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
 /// A key from a SubjectPublicKeyInfo, or for RSA also from a PKCS#1 structure.
 pub(super) fn from_der(
     kid: Option<&str>,
     algorithm: Algorithm,
     der: &[u8],
 ) -> Result<VerificationKey, KeyError> {
+    let key = canonical(algorithm, der)?;
+    let decoding = match algorithm.family() {
+        Family::Ed => DecodingKey::from_ed_der(&key),
+        Family::Ec | Family::Hmac => DecodingKey::from_ec_der(&key),
+        // PKCS#1 is the form that the library tries first.
+        Family::Rsa => DecodingKey::from_rsa_der(&key),
+    };
+    Ok(VerificationKey::new(kid, algorithm, &key, decoding))
+}
+
+/// The one encoding of a public key: SubjectPublicKeyInfo for the curves, PKCS#1 for RSA.
+pub(super) fn canonical(algorithm: Algorithm, der: &[u8]) -> Result<Vec<u8>, KeyError> {
     match algorithm {
-        Algorithm::ES256 => curve_key(kid, algorithm, &ECDSA_P256_SHA256_FIXED, der),
-        Algorithm::ES384 => curve_key(kid, algorithm, &ECDSA_P384_SHA384_FIXED, der),
-        Algorithm::EdDSA => curve_key(kid, algorithm, &ED25519, der),
+        Algorithm::ES256 => curve_key(algorithm, &ECDSA_P256_SHA256_FIXED, der),
+        Algorithm::ES384 => curve_key(algorithm, &ECDSA_P384_SHA384_FIXED, der),
+        Algorithm::EdDSA => curve_key(algorithm, &ED25519, der),
         Algorithm::PS256
         | Algorithm::PS384
         | Algorithm::PS512
         | Algorithm::RS256
         | Algorithm::RS384
-        | Algorithm::RS512 => rsa_key(kid, algorithm, der),
+        | Algorithm::RS512 => rsa_key(algorithm, der),
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Err(mismatch(algorithm, der)),
     }
 }
@@ -55,44 +73,47 @@ pub(super) fn from_rsa_components(
     let components = RsaPublicKeyComponents { n: trimmed(n), e: trimmed(e) };
     check_rsa(&components)?;
     let der = components.as_der().map_err(|_| KeyError::Jwk("n and e are no RSA key"))?;
-    rsa_key(kid, algorithm, der.as_ref())
+    from_der(kid, algorithm, der.as_ref())
 }
 
 fn curve_key(
-    kid: Option<&str>,
     algorithm: Algorithm,
     verification: &'static dyn VerificationAlgorithm,
     der: &[u8],
-) -> Result<VerificationKey, KeyError> {
+) -> Result<Vec<u8>, KeyError> {
     let key = ParsedPublicKey::new(verification, der).map_err(|_| mismatch(algorithm, der))?;
     let spki = key.as_der().map_err(|_| KeyError::NotAKey)?;
-    let decoding = match algorithm.family() {
-        Family::Ed => DecodingKey::from_ed_der(spki.as_ref()),
-        Family::Ec | Family::Hmac | Family::Rsa => DecodingKey::from_ec_der(spki.as_ref()),
-    };
-    Ok(VerificationKey::new(kid, algorithm, spki.as_ref(), decoding))
+    Ok(spki.as_ref().to_vec())
 }
 
-fn rsa_key(
-    kid: Option<&str>,
-    algorithm: Algorithm,
-    der: &[u8],
-) -> Result<VerificationKey, KeyError> {
+fn rsa_key(algorithm: Algorithm, der: &[u8]) -> Result<Vec<u8>, KeyError> {
     let key = rsa::PublicKey::from_der(der).map_err(|_| mismatch(algorithm, der))?;
     check_rsa(&RsaPublicKeyComponents::from(&key))?;
-    // PKCS#1 is the form that the library tries first.
-    let pkcs1 = key.as_ref();
-    Ok(VerificationKey::new(kid, algorithm, pkcs1, DecodingKey::from_rsa_der(pkcs1)))
+    Ok(key.as_ref().to_vec())
 }
 
-/// R16; `n` and `e` without leading zeros.
+/// R16, CVE-2017-15361; `n` and `e` without leading zeros.
 fn check_rsa(key: &RsaPublicKeyComponents<Vec<u8>>) -> Result<(), KeyError> {
     let unused = key.n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = (key.n.len() * 8).saturating_sub(unused);
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     let sound =
         (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) && odd(&key.n) && odd(&key.e) && key.e != [1];
-    if sound { Ok(()) } else { Err(KeyError::WeakRsa { bits }) }
+    if !sound {
+        return Err(KeyError::WeakRsa { bits });
+    }
+    if has_roca_fault(&key.n) { Err(KeyError::Roca) } else { Ok(()) }
+}
+
+/// Whether a modulus is of the form that the generator of CVE-2017-15361 leaves: a power of 65537
+/// modulo each of many small primes (Nemec et al., "The Return of Coppersmith's Attack", 2017,
+/// section 2). Of sound keys one in 239 million looks so.
+fn has_roca_fault(n: &[u8]) -> bool {
+    ROCA_PRIMES.iter().all(|prime| {
+        let residue = n.iter().fold(0, |sum, byte| (sum * 256 + u32::from(*byte)) % prime);
+        let next = |power: &u32| Some(power * (65537 % prime) % prime).filter(|next| *next != 1);
+        std::iter::successors(Some(1), next).any(|power| power == residue)
+    })
 }
 
 /// Says what the key is, since it is not what was expected.

@@ -10,15 +10,16 @@ use aws_lc_rs::signature::{
     EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::secret::check_secret;
-use super::{KeyError, VerificationKey, from_secret, public};
+use super::{KeyError, VerificationKey, from_secret, public, publish};
 use crate::auth::{Algorithm, Family};
+use crate::secret::Secret;
 
 /// A private key or secret with the one algorithm it signs with.
 pub struct SigningKey {
@@ -123,6 +124,54 @@ impl SigningKey {
                 public::from_der(kid, self.algorithm, &self.public)
             }
         }
+    }
+
+    /// The JWK (RFC 7517) that verifies what this one signs, with `alg` and `use`, without `kid`.
+    /// **For a shared secret it holds the secret itself**: to be written to private files only.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when the public half would be refused as a verification key.
+    pub fn verifying_jwk(&self) -> Result<Map<String, Value>, KeyError> {
+        if self.algorithm.family() != Family::Hmac {
+            let public = public::canonical(self.algorithm, &self.public)?;
+            return publish::jwk(self.algorithm, &public).ok_or(KeyError::NotAKey);
+        }
+        let mut jwk = Map::new();
+        jwk.insert("kty".to_owned(), "oct".into());
+        jwk.insert("k".to_owned(), URL_SAFE_NO_PAD.encode(self.encoding.as_bytes()).into());
+        jwk.insert("alg".to_owned(), self.algorithm.as_str().into());
+        jwk.insert("use".to_owned(), "sig".into());
+        Ok(jwk)
+    }
+
+    /// What a key file holds: PKCS#8 in PEM (RFC 5958), or for a shared secret `base64:` and its
+    /// bytes, as `secret_file` takes them. [`SigningKey::from_pem`] and
+    /// [`super::secret_bytes`] read it.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] when the library cannot encode the key.
+    pub fn to_file(&self) -> Result<Secret<String>, SignError> {
+        let material = self.encoding.as_bytes();
+        let der = match self.algorithm.family() {
+            Family::Hmac => {
+                let mut text = String::with_capacity(2 * material.len() + 16);
+                text.push_str("base64:");
+                STANDARD.encode_string(material, &mut text);
+                text.push('\n');
+                return Ok(Secret::new(text));
+            }
+            Family::Ec | Family::Ed => Zeroizing::new(material.to_vec()),
+            Family::Rsa => {
+                let pair = RsaKeyPair::from_der(material).map_err(|_| SignError)?;
+                let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| SignError)?;
+                Zeroizing::new(pkcs8.as_ref().to_vec())
+            }
+        };
+        let block = pem::Pem::new("PRIVATE KEY", der.as_slice());
+        let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        Ok(Secret::new(pem::encode_config(&block, lines)))
     }
 
     /// A signed token with this `typ`, `kid` and these claims.

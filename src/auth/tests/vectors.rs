@@ -1,72 +1,83 @@
-//! The RFCs' own examples.
+//! Published examples of JWS and JWK (`tests/vectors/`): the RFCs' own and Wycheproof's.
+//!
+//! Hardly any of them is a JWT with claims that an entry could ask for. They are therefore held to
+//! all of the way of a token but its claims: keys are loaded as a key set is, entries compiled as
+//! configured ones are, and the token is read, matched with its keys and verified by the functions
+//! that [`Issuers::prepare`] and `Candidate::verify` use. Every refusal is told by its rule.
+
+mod rfc;
+mod wycheproof;
 
 use super::*;
-use crate::auth::keys::from_jwk;
+use crate::auth::keys::{KeyError, from_jwks};
+use crate::auth::verify::{Parts, decode};
+use crate::auth::{Family, SettingsError, header, install_provider};
 
-/// RFC 7515 appendix A.1 to A.3 share this payload; it expires at 1300819380.
-const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9p\
-                       c19yb290Ijp0cnVlfQ";
+/// What becomes of a vector: `accepted`, or the rule that refuses it.
+type Outcome = &'static str;
 
-fn accepts(algorithm: Algorithm, jwk: &str, token: &str) {
-    super::super::install_provider();
-    let mut entry = IssuerSettings::new("rfc", vec![algorithm]);
-    entry.issuer = Some("joe".into());
-    entry.max_lifetime = None;
-    entry.required_claims.clear();
-    entry.keys = vec![from_jwk(None, algorithm, jwk.as_bytes()).unwrap()];
-    let issuers = Issuers::new(vec![entry], Vec::new()).unwrap();
-    let verified = verify_at(&issuers, token, UnixTime(1_300_819_379)).unwrap();
-    assert_eq!(verified.claims["http://example.com/is_root"], true);
-    let late = verify_at(&issuers, token, UnixTime(1_300_819_380 + 30)).err();
-    assert_eq!(late, Some(VerifyError::Expired));
-    let (message, signature) = token.rsplit_once('.').unwrap();
-    let forged = format!("{message}.{}", signature.chars().rev().collect::<String>());
-    let error = verify_at(&issuers, &forged, UnixTime(1_300_819_379)).unwrap_err();
-    assert!(matches!(error, VerifyError::Signature | VerifyError::Malformed), "{error}");
+const ACCEPTED: Outcome = "accepted";
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
 }
 
-#[test]
-fn rfc_7515_a_1_hs256() {
-    let jwk = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#;
-    let token = format!(
-        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{PAYLOAD}.\
-         dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    );
-    accepts(Algorithm::HS256, jwk, &token);
+/// What becomes of a token in an entry with these keys and algorithms. A key that cannot be loaded
+/// refuses whatever it is said to have signed.
+fn outcome(keys: &[Value], algorithms: &[Algorithm], token: &str) -> Outcome {
+    match entry(keys, algorithms) {
+        Ok(issuers) => check(&issuers, token).map_or_else(|error| error.reason(), |()| ACCEPTED),
+        Err(rule) => rule,
+    }
 }
 
-#[test]
-fn rfc_7515_a_2_rs256() {
-    let jwk = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}"#;
-    let token = format!(
-        "eyJhbGciOiJSUzI1NiJ9.{PAYLOAD}.\
-         cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5\
-         jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb\
-         1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QO\
-         YEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
-    );
-    accepts(Algorithm::RS256, jwk, &token);
+/// An entry for tokens without `iss` with the usable ones of these keys; if none is usable, the
+/// rule against the first. Secrets are taken where all algorithms are HMAC, as from the operator's
+/// own file.
+fn entry(keys: &[Value], algorithms: &[Algorithm]) -> Result<Issuers, Outcome> {
+    install_provider();
+    let secrets = algorithms.iter().all(|algorithm| algorithm.family() == Family::Hmac);
+    let text = json!({"keys": keys}).to_string();
+    let set = from_jwks(text.as_bytes(), algorithms, secrets).unwrap();
+    assert_eq!(set.keys.len() + set.skipped.len(), keys.len(), "every key is told of");
+    if let (true, Some(skipped)) = (set.keys.is_empty(), set.skipped.first()) {
+        return Err(rule(&skipped.reason));
+    }
+    let mut settings = IssuerSettings::new("vectors", algorithms.to_vec());
+    settings.keys = set.keys;
+    Issuers::new(vec![settings], Vec::new()).map_err(|problems| match problems.as_slice() {
+        [SettingsError::AlgorithmFamilies(_), ..] => "entry: secrets and public keys mixed (R3)",
+        [SettingsError::DuplicateKid(..)] => "entry: duplicate kid (R5)",
+        other => unreachable!("{other:?}"),
+    })
 }
 
-#[test]
-fn rfc_7515_a_3_es256() {
-    let jwk = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
-    let token = format!(
-        "eyJhbGciOiJFUzI1NiJ9.{PAYLOAD}.\
-         DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
-    );
-    accepts(Algorithm::ES256, jwk, &token);
+/// The way of a token but for its claims.
+fn check(issuers: &Issuers, token: &str) -> Result<(), VerifyError> {
+    let parts = Parts::of(token)?;
+    let header = header::read(&decode(parts.header)?)?;
+    decode(parts.payload)?;
+    decode(parts.signature)?;
+    let tries = issuers.tries(None, &header, &IssuerFilter::All)?;
+    let made = tries.iter().any(|try_| try_.key.verifies(parts.message, parts.signature));
+    made.then_some(()).ok_or(VerifyError::Signature)
 }
 
-/// Its payload is no JSON, so only the signature is checked.
-#[test]
-fn rfc_8037_a_4_ed25519() {
-    super::super::install_provider();
-    let jwk = br#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-    let key = from_jwk(None, Algorithm::EdDSA, jwk).unwrap();
-    let message = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
-    let signature =
-        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-    assert!(key.verifies(message, signature));
-    assert!(!key.verifies(&message.to_lowercase(), signature));
+/// The rule against a key.
+fn rule(error: &KeyError) -> Outcome {
+    match error {
+        KeyError::AlgorithmDisagrees(_) => "key: another algorithm (R1)",
+        KeyError::Jwk("of the EC curves P-256 and P-384 are supported") => "key: curve",
+        KeyError::Jwk("of the OKP curves only Ed25519 is supported") => "key: curve",
+        KeyError::Jwk("a member of the key is missing") => "key: incomplete",
+        KeyError::Jwk("x or y has the wrong length for the curve") => "key: length",
+        KeyError::NotAKey => "key: not on the curve",
+        KeyError::Octet => "key: a secret in a set (R3)",
+        KeyError::Private => "key: private",
+        KeyError::Roca => "key: ROCA (CVE-2017-15361)",
+        KeyError::SecretTooShort { .. } => "key: short secret (R16)",
+        KeyError::Use => "key: not for signatures (R16)",
+        KeyError::WeakRsa { .. } => "key: weak RSA (R16)",
+        other => unreachable!("{other:?}"),
+    }
 }

@@ -1,6 +1,6 @@
 //! Signs a token with a key of the operator's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Failure, Io, output, read_file};
 use crate::auth::{Algorithm, Family, SigningKey, keys};
+use crate::cli::keys::signer;
 use crate::time::UnixTime;
 
 /// Claims that have a flag of their own, or follow from one.
@@ -17,14 +18,17 @@ const OWN_FLAGS: [&str; 9] = ["iss", "aud", "sub", "iat", "exp", "jti", "sid", "
 #[derive(Debug, Args)]
 pub struct MintArgs {
     /// Private key in PEM, or for HS* the secret (plain, base64:... or hex:...)
-    #[arg(long, value_name = "FILE")]
-    pub key_file: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "alg")]
+    pub key_file: Option<PathBuf>,
     /// HS256 HS384 HS512 RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA
     #[arg(long, value_name = "ALG")]
-    pub alg: Algorithm,
+    pub alg: Option<Algorithm>,
     /// Key id for the header
     #[arg(long)]
     pub kid: Option<String>,
+    /// Directory of `postern keys`, instead of the three above
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["key_file", "alg", "kid"])]
+    pub keys: Option<PathBuf>,
     /// Type for the header
     #[arg(long, default_value = "at+jwt")]
     pub typ: String,
@@ -59,21 +63,39 @@ pub struct MintArgs {
 
 pub(super) fn run(args: &MintArgs, now: UnixTime, io: &mut Io<'_>) -> Result<(), Failure> {
     let claims = claims(args, now)?;
-    let key = key(args)?;
+    let (key, kid) = key(args)?;
     let token = key
-        .sign(&args.typ, args.kid.as_deref(), &claims)
+        .sign(&args.typ, kid.as_deref(), &claims)
         .map_err(|error| Failure::Unusable(error.to_string()))?;
     writeln!(io.out, "{token}").map_err(output)
 }
 
-fn key(args: &MintArgs) -> Result<SigningKey, Failure> {
-    let content = zeroize::Zeroizing::new(read_file(&args.key_file)?);
-    let key = match args.alg.family() {
+/// The key that signs, and its `kid`.
+fn key(args: &MintArgs) -> Result<(SigningKey, Option<String>), Failure> {
+    match (&args.keys, &args.key_file, args.alg) {
+        (Some(directory), ..) => {
+            let signer = signer(directory);
+            signer
+                .map(|(key, kid)| (key, Some(kid)))
+                .map_err(|failure| Failure::Unusable(failure.to_string()))
+        }
+        (None, Some(file), Some(algorithm)) => {
+            key_of_file(file, algorithm).map(|key| (key, args.kid.clone()))
+        }
+        (None, ..) => {
+            Err(Failure::Usage("which key? --key-file FILE --alg ALG, or --keys DIR".to_owned()))
+        }
+    }
+}
+
+fn key_of_file(file: &Path, algorithm: Algorithm) -> Result<SigningKey, Failure> {
+    let content = zeroize::Zeroizing::new(read_file(file)?);
+    let key = match algorithm.family() {
         Family::Hmac => keys::secret_bytes(&content)
-            .and_then(|secret| SigningKey::from_secret(args.alg, secret.expose())),
-        Family::Ec | Family::Ed | Family::Rsa => SigningKey::from_pem(args.alg, &content),
+            .and_then(|secret| SigningKey::from_secret(algorithm, secret.expose())),
+        Family::Ec | Family::Ed | Family::Rsa => SigningKey::from_pem(algorithm, &content),
     };
-    key.map_err(|error| Failure::Unusable(format!("{}: {error}", args.key_file.display())))
+    key.map_err(|error| Failure::Unusable(format!("{}: {error}", file.display())))
 }
 
 fn claims(args: &MintArgs, now: UnixTime) -> Result<Map<String, Value>, Failure> {

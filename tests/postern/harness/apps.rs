@@ -42,11 +42,13 @@ pub fn flask() -> &'static App {
     })
 }
 
-fn root() -> PathBuf {
+/// The repository.
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn installed(path: &std::path::Path) {
+/// Fails with what to do when `path` has not been installed yet.
+pub fn installed(path: &std::path::Path) {
     assert!(path.exists(), "{} is missing: run tests/run.sh, which installs it", path.display());
 }
 

@@ -91,7 +91,7 @@ impl Setup {
         if !says("audiences =") {
             text.push_str(&format!("audiences = [\"{AUDIENCE}\"]\n"));
         }
-        if !says("algorithms =") {
+        if !says("algorithms =") && !says("kind =") {
             let mut names: Vec<_> = keys.iter().map(|key| format!("{:?}", key.algorithm)).collect();
             names.dedup();
             text.push_str(&format!("algorithms = [{}]\n", names.join(", ")));

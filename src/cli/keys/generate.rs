@@ -1,0 +1,87 @@
+//! `postern keys generate`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::directory::{Contents, Directory, Held, entry};
+use super::set::{Set, text};
+use super::{Clock, Failure, algorithm, kid, output, report};
+use crate::auth::{Algorithm, SigningKey};
+use crate::cli::token::Format;
+
+/// Arguments of `postern keys generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Directory to make: 0700, nothing else in it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// What the key signs with
+    #[arg(long, value_name = "ALG", default_value = "ES256", value_parser = algorithm())]
+    pub algorithm: Algorithm,
+    /// Key id; default: the key's thumbprint (RFC 7638), for HS256 a random one
+    #[arg(long, value_parser = kid)]
+    pub kid: Option<String>,
+    /// A piece of configuration, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+pub(super) fn run(
+    args: &GenerateArgs,
+    clock: &Clock<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let directory = Directory::create(&args.directory)?;
+    let _lock = directory.lock()?;
+    if directory.has_signing() || !matches!(directory.is_unfinished(), Ok(true)) {
+        let shown = args.directory.display();
+        return Err(Failure::Refused(format!(
+            "{shown} holds keys already, and none is overwritten: `postern keys rotate {shown}` \
+             lets a new one sign"
+        )));
+    }
+    let key = SigningKey::generate(args.algorithm)?;
+    let jwk = entry(&key, args.kid.as_deref(), (clock.now)())?;
+    let kid = text(&jwk, "kid").unwrap_or_default().to_owned();
+    // In the order of a rotation: nothing signs before its key can be known.
+    let set = Set(vec![jwk]);
+    directory.write_next(&key)?;
+    directory.write_set(&set)?;
+    directory.switch(args.algorithm)?;
+    let contents = Contents { set, signing: Held { kid, key }, next: None };
+    let report = report(&directory, &contents);
+    let written = match args.format {
+        Format::Json => writeln!(out, "{report:#}"),
+        Format::Text => write!(out, "{}", configuration(&args.directory, &report)),
+    };
+    written.map_err(output)
+}
+
+/// What goes into the configuration, with the rest as comments.
+fn configuration(directory: &Path, report: &Value) -> String {
+    let plain = |name: &str| report.get(name).and_then(Value::as_str).unwrap_or_default();
+    // Strings of JSON are strings of TOML.
+    let quoted = |name: &str| json!(plain(name)).to_string();
+    format!(
+        "# The key that signs, for whoever makes the tokens; nobody else may read it:
+#   {private}
+# Its kid, for the header of the tokens: {kid}
+# `postern keys rotate {directory}` lets a new key sign.
+
+[[issuers]]
+name = \"own\"
+issuer = \"https://auth.example.com\"          # the iss of your tokens
+audiences = [\"https://api.example.com\"]      # their aud
+algorithms = [{algorithm}]
+jwks_file = {jwks}
+",
+        private = plain("private_key_file"),
+        kid = plain("kid"),
+        directory = directory.display(),
+        algorithm = quoted("algorithm"),
+        jwks = quoted("jwks_file"),
+    )
+}
