@@ -165,7 +165,10 @@ fn refusals_that_no_newer_key_could_change() {
     let other = Key::generate("ES256", "other");
     let rows = [
         Token::good().with_signature(key(), &[7; 64]),
-        Token::good().header("alg", "RS256").header("kid", "nobody").with_signature(key(), &[7; 64]),
+        Token::good()
+            .header("alg", "RS256")
+            .header("kid", "nobody")
+            .with_signature(key(), &[7; 64]),
         Token::good().header("alg", "none").header("kid", "nobody").with_signature(key(), &[]),
         Token::good().claim("iss", "https://evil.test").sign(&other),
         Token::good().without("iss").sign(&other),
