@@ -1,4 +1,7 @@
-//! `postern check`.
+//! `postern check`: what is wrong with a configuration, and with `--online` also with what it
+//! leads to.
+
+mod online;
 
 use std::io::Write;
 
@@ -19,13 +22,16 @@ pub struct CheckArgs {
     /// Also run `…_command`s and read `${file:}`; never for a stranger's configuration
     #[arg(long)]
     allow_commands: bool,
+    /// Also try every key source, the store, the upstreams and the certificates; runs commands
+    #[arg(long)]
+    online: bool,
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 pub(super) fn run(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let (options, access) = if args.allow_commands {
+    let (options, access) = if args.allow_commands || args.online {
         (Options::ONLINE, FileAccess::Online)
     } else {
         (Options::OFFLINE, FileAccess::Offline)
@@ -49,25 +55,45 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) ->
         }
     };
     match compile(&loaded, access) {
-        Ok(snapshot) => {
-            let (routes, issuers) = (snapshot.routes.len(), snapshot.issuers.settings().count());
-            let written = match args.format {
-                Format::Text => writeln!(
-                    out,
-                    "{}: good ({}, {})",
-                    loaded.source.name(),
-                    several(routes, "route"),
-                    several(issuers, "issuer"),
-                ),
-                Format::Json => writeln!(out, "{}", serde_json::json!({ "problems": [] })),
-            };
-            u8::from(written.is_err())
-        }
+        Ok(snapshot) => good(args, &loaded, &snapshot, out, err),
         Err(problems) => {
             report(args.format, &loaded.source, &problems, out, err);
             2
         }
     }
+}
+
+/// The configuration as such is good.
+fn good(
+    args: &CheckArgs,
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
+    let findings = match args.online.then(|| online::run(loaded, snapshot)).transpose() {
+        Ok(findings) => findings,
+        Err(text) => {
+            complain(err, &text);
+            return 1;
+        }
+    };
+    let (routes, issuers) = (snapshot.routes.len(), snapshot.issuers.settings().count());
+    let name = loaded.source.name();
+    let (routes, issuers) = (several(routes, "route"), several(issuers, "issuer"));
+    let written = match args.format {
+        Format::Text => writeln!(out, "{name}: good ({routes}, {issuers})")
+            .and_then(|()| findings.iter().try_for_each(|findings| online::write(findings, out))),
+        Format::Json => {
+            let mut said = serde_json::json!({ "problems": [] });
+            if let (Some(findings), Some(said)) = (&findings, said.as_object_mut()) {
+                said.insert("online".to_owned(), online::as_json(findings));
+            }
+            writeln!(out, "{said}")
+        }
+    };
+    let failed = findings.is_some_and(|findings| online::any_failed(&findings));
+    u8::from(written.is_err() || failed)
 }
 
 /// Compiles without a gateway around it.

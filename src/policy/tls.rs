@@ -229,7 +229,12 @@ fn roots_from(path: &Path) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-fn system_roots() -> Result<RootCertStore, Error> {
+/// What this system trusts.
+///
+/// # Errors
+///
+/// [`Error::Roots`] when it trusts nobody.
+pub fn system_roots() -> Result<RootCertStore, Error> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);

@@ -53,6 +53,8 @@ pub struct Providers {
     around: Surroundings,
     introspectors: Introspectors,
     running: Mutex<Vec<Running>>,
+    /// [`Providers::follow`] has been called.
+    followed: AtomicBool,
     /// Every required source has had keys at some moment since the start.
     were_ready: AtomicBool,
 }
@@ -112,8 +114,13 @@ impl Providers {
     fn with_fetch(policy: Arc<ArcSwap<Snapshot>>, state_dir: &Path, fetch: Fetch) -> Arc<Self> {
         let introspectors = Introspectors::new(policy.clone());
         let around = Surroundings { policy, last_good: LastGood::new(state_dir), fetch };
-        let (running, were_ready) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-        Arc::new(Self { around, introspectors, running, were_ready })
+        Arc::new(Self {
+            around,
+            introspectors,
+            running: Mutex::default(),
+            followed: AtomicBool::new(false),
+            were_ready: AtomicBool::new(false),
+        })
     }
 
     /// Follows the sources of the snapshot in force: starts what is new, ends what is gone, leaves
@@ -125,6 +132,9 @@ impl Providers {
     /// Call it at the start and after every change of the snapshot, from the main runtime.
     pub fn follow(&self) -> impl Future<Output = ()> + Send + use<> {
         let wanted = self.around.policy.load().key_sources.clone();
+        // What was ready stays so, also when nobody had looked.
+        self.were_ready();
+        self.followed.store(true, Ordering::Release);
         let mut first_tries = Vec::new();
         {
             let mut running = self.running();
@@ -223,7 +233,8 @@ impl Providers {
         if self.were_ready.load(Ordering::Acquire) {
             return true;
         }
-        let ready = self.status().iter().all(|source| source.had_keys || !source.required);
+        let has_had_keys = |source: &KeySourceStatus| source.had_keys || !source.required;
+        let ready = self.followed.load(Ordering::Acquire) && self.status().iter().all(has_had_keys);
         if ready {
             self.were_ready.store(true, Ordering::Release);
         }

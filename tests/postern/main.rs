@@ -36,6 +36,7 @@ mod http_framing;
 mod http_responses;
 mod huge_bodies;
 mod identity;
+mod introspection;
 mod keys;
 mod limits;
 mod logs;

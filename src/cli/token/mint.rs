@@ -18,7 +18,7 @@ const OWN_FLAGS: [&str; 9] = ["iss", "aud", "sub", "iat", "exp", "jti", "sid", "
 #[derive(Debug, Args)]
 pub struct MintArgs {
     /// Private key in PEM, or for HS* the secret (plain, base64:... or hex:...)
-    #[arg(long, value_name = "FILE", requires = "alg", required_unless_present = "keys")]
+    #[arg(long, value_name = "FILE", requires = "alg")]
     pub key_file: Option<PathBuf>,
     /// HS256 HS384 HS512 RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA
     #[arg(long, value_name = "ALG")]
@@ -82,7 +82,9 @@ fn key(args: &MintArgs) -> Result<(SigningKey, Option<String>), Failure> {
         (None, Some(file), Some(algorithm)) => {
             key_of_file(file, algorithm).map(|key| (key, args.kid.clone()))
         }
-        (None, ..) => Err(Failure::Usage("--key-file and --alg, or --keys".to_owned())),
+        (None, ..) => {
+            Err(Failure::Usage("which key? --key-file FILE --alg ALG, or --keys DIR".to_owned()))
+        }
     }
 }
 

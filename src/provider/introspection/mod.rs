@@ -15,6 +15,7 @@ mod kept;
 mod question;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,8 @@ use crate::auth::{Issuers, Verified};
 use crate::policy::Snapshot;
 use crate::policy::provider::Introspection;
 use crate::time::UnixTime;
+
+pub use self::trial::{TrialError, try_out};
 
 /// Largest answer that is read; what an upstream can be told of a caller is far less.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -23,14 +23,14 @@ fn judge(file: &str) -> Vec<Judged> {
     let file = parsed(file);
     let mut judged = Vec::new();
     for group in file["testGroups"].as_array().unwrap() {
-        let key = group.get("public").unwrap_or(&group["private"]);
+        let key = group.get("public").unwrap_or_else(|| &group["private"]);
         let keys = match key.get("keys") {
             Some(set) => set.as_array().unwrap().clone(),
             None => vec![key.clone()],
         };
         let algorithms = algorithms(&keys);
         for test in group["tests"].as_array().unwrap() {
-            let token = test.get("jws").unwrap_or(&test["jwe"]);
+            let token = test.get("jws").unwrap_or_else(|| &test["jwe"]);
             let token = token.as_str().map_or_else(|| token.to_string(), str::to_owned);
             judged.push(Judged {
                 id: test["tcId"].as_u64().unwrap(),

@@ -1,0 +1,7 @@
+//! See `properties::guard`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    properties::guard::holds(data);
+});

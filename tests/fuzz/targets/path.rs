@@ -1,0 +1,7 @@
+//! See `properties::path`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    properties::path::holds(data);
+});
