@@ -59,7 +59,7 @@ impl Keycloak {
         command.process_group(0);
         let start = Instant::now();
         let process = self.process.insert(Process::spawn(&mut command, "Java is needed"));
-        eventually("Keycloak listens", Duration::from_secs(300), || {
+        eventually("Keycloak listens", Duration::from_secs(600), || {
             let ended = process.ended();
             assert!(ended.is_none(), "{}\n{}", process.stdout.text(), process.stderr.text());
             process.stdout.text().contains("Listening on:")
