@@ -332,7 +332,9 @@ fn own_name() -> Option<String> {
         let found = (name.as_str(), 0).to_socket_addrs();
         found.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()))
     };
-    named.filter(|name| !name.starts_with("localhost") && !name.ends_with("localhost")).find(leads_here)
+    named
+        .filter(|name| !name.starts_with("localhost") && !name.ends_with("localhost"))
+        .find(leads_here)
 }
 
 /// R8, server-side request forgery: no connection to addresses that the internet does not have,
