@@ -198,7 +198,7 @@ fn refusals_that_no_newer_key_could_change() {
         Token::good().claim("iss", "https://evil.test").sign(&other),
         Token::good().without("iss").sign(&other),
         Token::good().claim("exp", 1).sign(key()),
-        // R4: never followed, whatever stands in it.
+        // R4, CVE-2018-0114: never followed, whatever stands in it.
         Token::good().header("jku", format!("{}/jku", keys.origin())).sign(key()),
         Token::good().header("x5u", format!("{}/x5u", keys.origin())).sign(key()),
         "not.a.token".to_owned(),
