@@ -165,7 +165,16 @@ pub(super) fn status(args: &StatusArgs, out: &mut dyn Write, err: &mut dyn Write
 }
 
 pub(super) fn reload(args: &GatewayArgs, err: &mut dyn Write) -> u8 {
-    talk(&args.config, Method::POST, "/reload", err, |_| 0)
+    let mut warnings = Vec::new();
+    let code = talk(&args.config, Method::POST, "/reload", err, |said| {
+        let said = said.body.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        warnings.extend(said.filter_map(Value::as_str).map(str::to_owned));
+        0
+    });
+    for warning in warnings {
+        complain(err, &format!("warning: {warning}"));
+    }
+    code
 }
 
 pub(super) fn healthcheck(args: &GatewayArgs, err: &mut dyn Write) -> u8 {

@@ -1,6 +1,4 @@
-//! How an identity provider is spoken of: its URLs, the hosts of its keys, who the gateway is there.
-
-use std::net::IpAddr;
+//! How an identity provider is spoken of: its URLs, the hosts of its keys, and the client there.
 
 use serde::Deserialize;
 use url::{Host, Url};
@@ -91,7 +89,7 @@ fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical().is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
 }

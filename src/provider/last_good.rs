@@ -129,8 +129,9 @@ impl LastGood {
             other => other?,
         };
         let damaged = |what| Unusable::Damaged { path: path.clone(), what };
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(damaged("no header"))?;
-        let (head, text) = bytes.split_at_checked(end).ok_or(damaged("no header"))?;
+        let end =
+            bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("no header"))?;
+        let (head, text) = bytes.split_at_checked(end).ok_or_else(|| damaged("no header"))?;
         let text = text.get(1..).unwrap_or_default();
         let header: Header =
             serde_json::from_slice(head).map_err(|_| damaged("the header cannot be read"))?;

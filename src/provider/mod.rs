@@ -133,7 +133,7 @@ impl Providers {
     pub fn follow(&self) -> impl Future<Output = ()> + Send + use<> {
         let wanted = self.around.policy.load().key_sources.clone();
         // What was ready stays so, also when nobody had looked.
-        self.were_ready();
+        let _ = self.were_ready();
         self.followed.store(true, Ordering::Release);
         let mut first_tries = Vec::new();
         {

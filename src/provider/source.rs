@@ -103,8 +103,12 @@ pub(super) struct Fetched {
 /// What becomes of a question.
 enum Ask {
     Told(Looked),
-    /// Wait until the question of this number is answered.
-    Wait(u64),
+    /// Wait until the question of this number is answered. One that was put before this request
+    /// came may be answered with a document that is older than the key.
+    Wait {
+        number: u64,
+        is_older: bool,
+    },
 }
 
 /// What a document has changed.
@@ -195,9 +199,9 @@ impl Source {
     /// timeout, and only when the key may be looked for now.
     pub(super) async fn look_again(&self, kid: Option<&str>) -> Looked {
         let mut progress = self.watch_progress();
-        let number = match self.ask(kid, Instant::now()) {
+        let (number, is_older) = match self.ask(kid, Instant::now()) {
             Ask::Told(looked) => return looked,
-            Ask::Wait(number) => number,
+            Ask::Wait { number, is_older } => (number, is_older),
         };
         let Ok(_place) = self.waiting.try_acquire() else { return Looked::Unavailable };
         let answer = async {
@@ -207,7 +211,7 @@ impl Source {
                 }
                 let seen = *progress.borrow_and_update();
                 if seen.answered >= number {
-                    return self.answer(kid, Instant::now());
+                    return self.answer(kid, is_older, Instant::now());
                 }
                 if seen.ended || progress.changed().await.is_err() {
                     return Looked::Unavailable;
@@ -238,17 +242,21 @@ impl Source {
             state.questions += 1;
             self.asked.notify_one();
         }
-        Ask::Wait(state.questions)
+        let is_older = state.question == Question::Put;
+        Ask::Wait { number: state.questions, is_older }
     }
 
     /// What came of a question that was answered.
-    fn answer(&self, kid: Option<&str>, now: Instant) -> Looked {
+    fn answer(&self, kid: Option<&str>, is_older: bool, now: Instant) -> Looked {
         if !self.state().is_current() {
             return Looked::Unavailable;
         }
         // Without a kid only trying tells whether the right key is there now.
         let Some(kid) = kid else { return Looked::Again };
-        self.unknown.insert(kid, now);
+        // A key that was published while the document was on its way is asked for again.
+        if !is_older {
+            self.unknown.insert(kid, now);
+        }
         Looked::Unknown
     }
 

@@ -35,6 +35,8 @@ const FILES_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// How long the end waits for whoever reads the access log.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the answer to a reload waits for new sources of keys; whoever asked waits no longer.
+const RELOAD_ANSWER: Duration = Duration::from_secs(8);
 /// Sockets for clients and upstreams; more than the usual soft limit of 1024.
 const DESCRIPTORS: u64 = 65_536;
 
@@ -217,7 +219,7 @@ fn tell(result: Result<FirstTries, String>, gateway: &Arc<Gateway>, told: Reload
     drop(tokio::spawn(async move {
         let answer = match result {
             Ok(first_tries) => {
-                first_tries.await;
+                drop(tokio::time::timeout(RELOAD_ANSWER, first_tries).await);
                 Ok(without_keys(&gateway))
             }
             Err(problems) => Err(problems),

@@ -217,7 +217,8 @@ fn documents_that_are_refused() {
     });
     app.saw_nothing("no keys yet");
     assert_eq!(other.connections(), 0, "nobody is led to another host");
-    // Two bodies have no end: what is over the limit is not read (R34, and the socket's buffers).
+    // Two bodies have no end: what is over the limit is not read, but for what
+    // the sockets hold.
     let sent = server.sent();
     assert!(sent < 256 << 20, "{sent} bytes went out");
 
@@ -332,11 +333,13 @@ fn own_name() -> Option<String> {
         let found = (name.as_str(), 0).to_socket_addrs();
         found.is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()))
     };
-    named.filter(|name| !name.starts_with("localhost") && !name.ends_with("localhost")).find(leads_here)
+    named
+        .filter(|name| !name.starts_with("localhost") && !name.ends_with("localhost"))
+        .find(leads_here)
 }
 
-/// R8, server-side request forgery: no connection to addresses that the internet does not have,
-/// however they are written, unless they are listed.
+/// Server-side request forgery (OWASP A10:2021): no connection to addresses that the internet does
+/// not have, however they are written, unless they are listed.
 #[test]
 fn addresses_that_are_not_connected_to() {
     let app = Upstream::start();

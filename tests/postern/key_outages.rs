@@ -137,7 +137,8 @@ fn last_good_keys_that_are_not_used() {
     // Where each of them keeps its keys; what the one before it kept is gone.
     let [foreign, file] = [&elsewhere, &usual].map(|setup| {
         setup.write(dir.path());
-        let gateway = Gateway::start_in(std::mem::replace(&mut dir, TempDir::new().unwrap()), setup);
+        let gateway =
+            Gateway::start_in(std::mem::replace(&mut dir, TempDir::new().unwrap()), setup);
         call(&gateway, &token).expect(200);
         dir = gateway.kill();
         let [file] = &last_good(&dir)[..] else { panic!("{:?}", last_good(&dir)) };

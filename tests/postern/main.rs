@@ -25,6 +25,7 @@ mod authorise;
 mod blocklist;
 mod bounds;
 mod check;
+mod check_online;
 mod cli;
 mod demo;
 mod extraction;

@@ -37,8 +37,7 @@ fn access_tokens_and_id_tokens() {
     let audiences = "audiences = [\"https://api.test\", \"app\"]";
     for (kind, nonces) in [("at+jwt", &[None, Some("n")][..]), ("any", &[Some("n")])] {
         let lines = format!("{audiences}\ntoken_type = \"{kind}\"");
-        let gateway =
-            Gateway::start(&setup(&app).issuer("provider", &provider.entry(&lines), &[]));
+        let gateway = Gateway::start(&setup(&app).issuer("provider", &provider.entry(&lines), &[]));
         gateway.readyz(200);
         for resource in ["/", "/rs256"] {
             app.forget();
@@ -93,7 +92,9 @@ fn two_providers() {
         .route("of-one", "path = \"/one/*\"\nissuers = [\"one\"]")
         .route("of-two", "path = \"/two/*\"\nissuers = [\"two\"]");
     let gateway = Gateway::start(&setup);
-    for (own, other, token) in [("/one/x", "/two/x", one.token("/")), ("/two/x", "/one/x", two.token("/"))] {
+    for (own, other, token) in
+        [("/one/x", "/two/x", one.token("/")), ("/two/x", "/one/x", two.token("/"))]
+    {
         gateway.get("/api/x").bearer(&token).send().expect(200);
         gateway.get(own).bearer(&token).send().expect(200);
         // Twice: the token is in the cache by now.
@@ -133,7 +134,12 @@ fn tls_to_the_provider() {
         call(&gateway, &of(name)).refused(503);
         app.saw_nothing(name);
     }
-    assert_eq!((server.fetches("/jwks"), misnamed.fetches("/jwks")), (1, 0), "{}", gateway.output());
+    assert_eq!(
+        (server.fetches("/jwks"), misnamed.fetches("/jwks")),
+        (1, 0),
+        "{}",
+        gateway.output()
+    );
 }
 
 /// Opaque tokens: the provider is asked, and what it has revoked is refused at once (RFC 7662).
@@ -147,8 +153,7 @@ fn opaque_tokens() {
              client_auth = \"{method}\"\nrequired_claims = []\ntimeout = \"2s\"",
             issuer = provider.issuer()
         );
-        let setup =
-            setup(&app).issuer("opaque", &lines, &[]).file("client.key", GATEWAY_SECRET);
+        let setup = setup(&app).issuer("opaque", &lines, &[]).file("client.key", GATEWAY_SECRET);
         let gateway = Gateway::start(&setup);
         let token = provider.token("/opaque");
         for _ in 0..3 {

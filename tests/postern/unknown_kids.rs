@@ -116,6 +116,31 @@ fn a_kid_that_was_guessed_early() {
     eventually("the key is taken", Duration::from_secs(5), || call(&gateway, &token).status == 200);
 }
 
+/// A key that is published while the provider's answer to an older question is on its way: the
+/// answer does not have it, and says nothing about it.
+#[test]
+fn a_kid_that_is_younger_than_the_answer() {
+    let (app, keys) = (Upstream::start(), JwksServer::start());
+    keys.set("/jwks", Page::keys(&[key()]));
+    let gateway = gateway(&app, &keys, "refresh = \"1h\"\ncooldown = \"1s\"");
+    call(&gateway, &Token::good().sign(key())).expect(200);
+    // What is on its way is what was there before.
+    keys.set("/jwks", Page::keys(&[key()]).after(Duration::from_millis(700)));
+    let stranger = Token::good().header("kid", "nobody").with_signature(key(), &[7; 64]);
+    let stranger = gateway.get("/api/x").bearer(&stranger);
+    let waiting = std::thread::spawn(move || stranger.send().status);
+    eventually("the provider is asked", Duration::from_secs(5), || keys.fetches("/jwks") == 2);
+    let next = Key::generate("ES256", "next");
+    keys.set("/jwks", Page::keys(&[key(), &next]));
+    let token = Token::good().sign(&next);
+    // Joins the question that is out; refused, unless this machine is very slow.
+    call(&gateway, &token);
+    assert_eq!(waiting.join().unwrap(), 401);
+    // After the cooldown, not only when unknown kids are forgotten.
+    eventually("the key is found", Duration::from_secs(5), || call(&gateway, &token).status == 200);
+    assert_eq!(keys.fetches("/jwks"), 3);
+}
+
 /// While a slow provider is asked about an unknown kid, known kids are served as ever, everybody
 /// who waits waits for the same fetch, and nobody waits for long.
 #[test]
@@ -165,12 +190,15 @@ fn refusals_that_no_newer_key_could_change() {
     let other = Key::generate("ES256", "other");
     let rows = [
         Token::good().with_signature(key(), &[7; 64]),
-        Token::good().header("alg", "RS256").header("kid", "nobody").with_signature(key(), &[7; 64]),
+        Token::good()
+            .header("alg", "RS256")
+            .header("kid", "nobody")
+            .with_signature(key(), &[7; 64]),
         Token::good().header("alg", "none").header("kid", "nobody").with_signature(key(), &[]),
         Token::good().claim("iss", "https://evil.test").sign(&other),
         Token::good().without("iss").sign(&other),
         Token::good().claim("exp", 1).sign(key()),
-        // R4: never followed, whatever stands in it.
+        // R4, CVE-2018-0114: never followed, whatever stands in it.
         Token::good().header("jku", format!("{}/jku", keys.origin())).sign(key()),
         Token::good().header("x5u", format!("{}/x5u", keys.origin())).sign(key()),
         "not.a.token".to_owned(),

@@ -159,3 +159,6 @@ fn client_secret(
     }
     text.map(|text| Secret::new(text.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

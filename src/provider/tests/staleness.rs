@@ -92,6 +92,9 @@ async fn the_log_tells_what_happens_once() {
         .with_ansi(false)
         .with_writer(move || Lines(written.clone()))
         .finish();
+    // A second one: with one alone, a line that another test's thread comes to first would be
+    // switched off for all threads.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let said = |what: &str| {
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();

@@ -30,6 +30,12 @@ pub fn holds(data: &[u8]) -> bool {
         let named = segment.contains(|c| c != '.' && c != ' ');
         assert!(named, "an empty or dot segment: {path}");
     }
+    for escape in path.split('%').skip(1) {
+        let digits = escape.get(..2).expect("two digits");
+        let byte = u8::from_str_radix(digits, 16).expect("hexadecimal digits");
+        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        assert!(!unreserved && digits == digits.to_uppercase(), "another spelling: {path}");
+    }
     let twice: Vec<u8> = percent_decode_str(&text).collect();
     assert_eq!(twice, decoded, "decodes twice: {path}");
 

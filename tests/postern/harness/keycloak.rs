@@ -1,11 +1,12 @@
 //! Keycloak as it is distributed: its own database, a realm of ours, keys changed by its admin API.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::apps::{installed, root};
@@ -54,13 +55,16 @@ impl Keycloak {
         command.arg(format!("--http-port={}", self.address.port()));
         command.env("KC_BOOTSTRAP_ADMIN_USERNAME", "admin");
         command.env("KC_BOOTSTRAP_ADMIN_PASSWORD", "admin");
-        let mut process = Process::spawn(&mut command, "Java is needed");
-        eventually("Keycloak listens", Duration::from_secs(300), || {
+        // The shell that starts Java dies without it: a group, so that both can be ended.
+        command.process_group(0);
+        let start = Instant::now();
+        let process = self.process.insert(Process::spawn(&mut command, "Java is needed"));
+        eventually("Keycloak listens", Duration::from_secs(600), || {
             let ended = process.ended();
             assert!(ended.is_none(), "{}\n{}", process.stdout.text(), process.stderr.text());
             process.stdout.text().contains("Listening on:")
         });
-        self.process = Some(process);
+        println!("Keycloak listens after {:?}", start.elapsed());
     }
 
     /// An access token of the client itself (client_credentials).
@@ -124,6 +128,15 @@ impl Keycloak {
         let request = self.http().request("POST", &target).header("Connection", "close");
         let own = client.map(|id| format!("&client_id={id}&client_secret=the-secret-of-the-app"));
         request.form(&format!("{form}{}", own.unwrap_or_default())).send()
+    }
+}
+
+impl Drop for Keycloak {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            let group = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+            kill_process_group(group, Signal::KILL).ok();
+        }
     }
 }
 

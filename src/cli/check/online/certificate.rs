@@ -181,9 +181,8 @@ fn untrusted(
     rest: &[CertificateDer<'_>],
     now: UnixTime,
 ) -> Option<String> {
-    let roots = match tls::system_roots() {
-        Ok(roots) => roots,
-        Err(_) => return Some("this system trusts no authority to compare it with".to_owned()),
+    let Ok(roots) = tls::system_roots() else {
+        return Some("this system trusts no authority to compare it with".to_owned());
     };
     let at = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0));
     let end = EndEntityCert::try_from(leaf).ok()?;
