@@ -105,7 +105,10 @@ enum Ask {
     Told(Looked),
     /// Wait until the question of this number is answered. One that was put before this request
     /// came may be answered with a document that is older than the key.
-    Wait { number: u64, is_older: bool },
+    Wait {
+        number: u64,
+        is_older: bool,
+    },
 }
 
 /// What a document has changed.
