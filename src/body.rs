@@ -13,8 +13,9 @@ pub type StreamError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Body {
     /// No bytes.
     Empty,
-    /// All bytes in hand; `None` once they were handed over.
-    Full(Option<Bytes>),
+    /// All bytes in hand; `None` once they were handed over. Boxed, for every message carries a
+    /// body's size through its moves and few carry these.
+    Full(Option<Box<Bytes>>),
     /// Bytes that arrive while they are sent.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = StreamError> + Send>>),
 }
@@ -23,7 +24,7 @@ impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
+        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(Box::new(bytes))) }
     }
 
     /// A body that is produced while it is sent.
@@ -42,7 +43,7 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(*b)))),
             Self::Stream(body) => body.as_mut().poll_frame(cx),
         }
     }

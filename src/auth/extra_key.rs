@@ -55,8 +55,9 @@ impl ExtraKey {
     }
 
     /// Adds the key, or both keys when it holds `{token_sha256}`: applications hash the token as
-    /// they got it, but a second valid ECDSA signature would change that hash, so the digest of
-    /// `header.payload` of a JWT is looked up too. Nothing when a claim that the template needs is absent.
+    /// they got it, but a second valid ECDSA signature would change that hash, so the digest of a
+    /// JWT's `header.payload` is looked up too. Nothing when a claim that the template needs is
+    /// absent.
     pub(super) fn fill(&self, values: &Values<'_>, keys: &mut Vec<Box<str>>) {
         let signed = own_part(values.token);
         let whole = self.fill_one(values, values.token);

@@ -1,5 +1,6 @@
 //! The request as the upstream gets it, and the upstream's answer as the client gets it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -40,11 +41,11 @@ pub enum Inbound {
 }
 
 /// The request, checked and guarded.
-pub struct Outbound {
+pub struct Outbound<'h> {
     /// Head of the request.
     pub parts: Parts,
     /// What was read from it.
-    pub head: Head,
+    pub head: &'h Head,
     /// What the hop-by-hop fields said.
     pub hop: Hop,
     /// Whether to ask the upstream for a WebSocket.
@@ -130,31 +131,68 @@ impl Inbound {
 /// # Errors
 ///
 /// 502 and 504 for the upstream's failures; 400, 408, 413 for the client's while uploading.
-pub async fn forward(
-    trip: &mut Trip,
-    route: &Route,
-    outbound: Outbound,
+pub fn forward<'t>(
+    trip: &'t mut Trip,
+    route: &'t Route,
+    outbound: Outbound<'t>,
     inbound: Inbound,
-) -> Result<Response<Body>, Rejection> {
+) -> impl Future<Output = Result<Response<Body>, Rejection>> + 't {
+    // Everything but the wait is done here: what an async function is given is moved twice.
     let Outbound { mut parts, head, hop, upgrade } = outbound;
     let upgrade = upgrade && matches!(inbound, Inbound::Empty);
-    let client_side = parts.extensions.remove::<OnUpgrade>();
-    address(&mut parts, trip, route, &head);
-    if hop.trailers && !upgrade {
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
+    let client_side = parts.extensions.remove::<OnUpgrade>().filter(|_| upgrade);
     let (body, progress) = inbound.into_body(route.timeouts.body_idle);
+    let repeatable = progress.is_none() && upstream::is_idempotent(&parts.method);
+    let draft = repeatable.then(|| Draft::of(&parts));
+    let trailers = hop.trailers && !upgrade;
+    address(&mut parts, trip, route, head, trailers);
     let request = Request::from_parts(parts, body);
     trip.note(|record| record.forwarded = Some(Instant::now()));
-    if let (true, Some(client_side)) = (upgrade, client_side) {
-        return Box::pin(switch(trip, route, request, client_side)).await;
+    async move {
+        if let Some(client_side) = client_side {
+            return Box::pin(switch(trip, route, request, client_side)).await;
+        }
+        let sent = {
+            let (pool, trip) = (&trip.worker.pool, &*trip);
+            let again = draft.map(|draft| || draft.request(trip, route, head, trailers));
+            let upload = progress.clone();
+            upstream::send(pool, &route.upstream, &route.timeouts, request, upload, again).await
+        };
+        let response =
+            sent.map_err(|failure| reject(trip, route, &failure, progress.as_deref()))?;
+        receive(trip, response)
     }
-    let pool = &trip.worker.pool;
-    let sent =
-        upstream::send(pool, &route.upstream, &route.timeouts, request, progress.clone()).await;
-    let response = sent.map_err(|failure| reject(trip, route, &failure, progress.as_deref()))?;
-    receive(trip, response)
+}
+
+/// What is left of the client's head before the gateway adds its own fields: enough to make the
+/// request once more, and cheaper to copy than the finished one.
+struct Draft {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Draft {
+    fn of(parts: &Parts) -> Self {
+        let fields = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            fields: fields.collect(),
+        }
+    }
+
+    fn request(self, trip: &Trip, route: &Route, head: &Head, trailers: bool) -> Request<Body> {
+        let (mut parts, body) = Request::new(Body::Empty).into_parts();
+        parts.method = self.method;
+        parts.uri = self.uri;
+        parts.version = self.version;
+        parts.headers.extend(self.fields);
+        address(&mut parts, trip, route, head, trailers);
+        Request::from_parts(parts, body)
+    }
 }
 
 /// A WebSocket handshake, on a connection of its own.
@@ -187,9 +225,8 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response
     trip.note(|record| record.answered = Some(Instant::now()));
     let headers = response.headers_mut();
     // Two lengths: one of them would end the message somewhere else for the client (R34).
-    if has_other_coding(headers)
-        || (headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
-    {
+    let coded = headers.keys().any(|name| matches!(*name, TRANSFER_ENCODING));
+    if coded && (has_other_coding(headers) || headers.contains_key(CONTENT_LENGTH)) {
         return Err(Rejection::UpstreamBroken("upstream_framing"));
     }
     guard::strip_response(headers);
@@ -198,7 +235,7 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response
 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
 /// fields is gone already; what a trusted proxy said is in `head`.
-fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
+fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head, trailers: bool) {
     let via = match parts.version {
         Version::HTTP_2 => "2 postern",
         Version::HTTP_10 => "1.0 postern",
@@ -206,30 +243,58 @@ fn address(parts: &mut Parts, trip: &Trip, route: &Route, head: &Head) {
     };
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
+    replace_hop_fields(headers);
     headers.reserve(FIELDS_ADDED);
-    headers.remove(EXPECT);
-    headers.remove(TRANSFER_ENCODING);
-    join_cookies(headers);
-    let of_upstream = || route.upstream.servers.first().map(|server| &server.authority);
-    let host = match &route.host {
-        HostRule::Literal(host) => Some(host),
-        HostRule::Preserve => head.authority.as_ref().or_else(of_upstream),
-        HostRule::Upstream => of_upstream(),
-    };
-    // In most requests it stands there already.
-    if let Some(host) = host
-        && headers.get(HOST) != Some(host)
-    {
-        headers.insert(HOST, host.clone());
-    }
+    address_host(headers, route, head);
     headers.append(VIA, HeaderValue::from_static(via));
     headers.insert(FORWARDED_FOR, forwarded_for(trip, head));
     headers.insert(FORWARDED_PROTO, head.scheme.clone());
-    if let Some(host) = head.forwarded_host.clone().or_else(|| head.authority.clone()) {
-        headers.insert(FORWARDED_HOST, host);
+    if let Some(host) = head.forwarded_host.as_ref().or(head.authority.as_ref()) {
+        headers.insert(FORWARDED_HOST, host.clone());
     }
     headers.insert(REAL_IP, trip.client_value());
     headers.insert(request_id::FIELD, trip.request_id.clone());
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Takes out what was said of this connection's framing, and makes one Cookie field of several.
+/// One look at each name instead of a search for each of these, which most requests do not have.
+fn replace_hop_fields(headers: &mut HeaderMap) {
+    let (mut expects, mut coded, mut cookies) = (false, false, false);
+    for name in headers.keys() {
+        match *name {
+            EXPECT => expects = true,
+            TRANSFER_ENCODING => coded = true,
+            COOKIE => cookies = true,
+            _ => {}
+        }
+    }
+    if expects {
+        headers.remove(EXPECT);
+    }
+    if coded {
+        headers.remove(TRANSFER_ENCODING);
+    }
+    if cookies {
+        join_cookies(headers);
+    }
+}
+
+/// Sets the Host field as the route says; in most requests it stands there already.
+fn address_host(headers: &mut HeaderMap, route: &Route, head: &Head) {
+    let of_upstream = || route.upstream.servers.first().map(|server| &server.authority);
+    let host = match &route.host {
+        HostRule::Literal(host) => Some(host),
+        HostRule::Preserve if head.host_field => None,
+        HostRule::Preserve => head.authority.as_ref().or_else(of_upstream),
+        HostRule::Upstream => of_upstream(),
+    };
+    if let Some(host) = host {
+        headers.insert(HOST, host.clone());
+    }
 }
 
 /// The chain of a trusted proxy with that proxy appended, or the peer alone.

@@ -4,7 +4,10 @@
 //! Host, Content-Length and Transfer-Encoding frame the message; they are the pipeline's to check
 //! and to write. What a trusted proxy said is read before this (`super::client`).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::reserved::ReservedNames;
@@ -37,66 +40,62 @@ pub enum Upgrade {
 /// §7.6.1, R26); every reserved name in every spelling (R22, R24, R27); every other name with `_`,
 /// which upstreams read as another name.
 ///
-/// A request that has none of these costs one search per name and no allocation.
+/// A request that has none of these costs one look at each name and no allocation.
 pub fn guard(headers: &mut HeaderMap, reserved: &ReservedNames) -> Hop {
-    // Fields that Connection names go first: what they are makes no difference then.
-    let hop = strip_named(headers);
-    remove_where(headers, |name| {
+    strip(headers, |name| {
         // Request trailers are dropped, so none are announced.
         is_hop_by_hop(name)
-            || name.as_str() == "trailer"
+            || matches!(*name, TRAILER)
             || name.as_str().as_bytes().contains(&b'_')
             || reserved.contains(name.as_str())
-    });
-    hop
+    })
 }
 
 /// Removes hop-by-hop fields and those that Connection names from an upstream's response, the
 /// framing included: our side of the connection is framed anew. `Trailer` stays, for trailers are
 /// forwarded.
 pub fn strip_response(headers: &mut HeaderMap) -> Hop {
-    let hop = strip_named(headers);
-    remove_where(headers, |name| {
-        is_hop_by_hop(name) || matches!(name.as_str(), "transfer-encoding" | "proxy-authenticate")
-    });
-    hop
+    strip(headers, |name| {
+        is_hop_by_hop(name) || matches!(*name, PROXY_AUTHENTICATE | TRANSFER_ENCODING)
+    })
 }
 
-/// One pass over the names; nothing is allocated when nothing is to be removed.
-fn remove_where(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+/// One pass over the names; nothing is allocated when there is nothing to remove but Connection.
+fn strip(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) -> Hop {
+    let (mut asks, mut connection, mut asks_more) = (false, false, false);
     let mut doomed: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
-        if is_doomed(name) {
+    for (name, value) in headers.iter() {
+        if matches!(*name, CONNECTION) {
+            connection = true;
+            asks_more |= !value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+        } else if is_doomed(name) {
+            asks |= matches!(*name, TE);
             doomed.push(name.clone());
         }
+    }
+    let mut hop = Hop::default();
+    if asks {
+        hop.trailers = wants_trailers(headers);
+    }
+    if asks_more {
+        strip_named(headers, &mut hop);
+    }
+    if connection {
+        headers.remove(CONNECTION);
     }
     for name in doomed {
         headers.remove(name);
     }
+    hop
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "upgrade"
-            | "te"
-            | "proxy-authorization"
-            | "keep-alive"
-            | "proxy-connection"
-            | "http2-settings"
-    )
+    matches!(*name, CONNECTION | PROXY_AUTHORIZATION | TE | UPGRADE)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
-/// Reads what the hop-by-hop fields ask for and removes the fields that Connection names.
-fn strip_named(headers: &mut HeaderMap) -> Hop {
-    let mut hop = Hop::default();
-    if headers.contains_key(TE) {
-        hop.trailers = wants_trailers(headers);
-    }
-    if !headers.contains_key(CONNECTION) {
-        return hop;
-    }
+/// Reads what Connection and Upgrade ask for and removes the fields that Connection names.
+fn strip_named(headers: &mut HeaderMap, hop: &mut Hop) {
     let mut asks_upgrade = false;
     let mut named: Vec<HeaderValue> = Vec::new();
     for line in headers.get_all(CONNECTION) {
@@ -122,7 +121,6 @@ fn strip_named(headers: &mut HeaderMap) -> Hop {
             remove_named(headers, option);
         }
     }
-    hop
 }
 
 /// A field that Connection names is the connection's, unless it frames the message: `Connection:

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -23,6 +22,8 @@ const HTTPS: HeaderValue = HeaderValue::from_static("https");
 pub struct Head {
     /// The host that the request is for, with its port, as sent; absent only in HTTP/1.0.
     pub authority: Option<HeaderValue>,
+    /// Whether `authority` is what the Host field says.
+    pub host_field: bool,
     /// The scheme that the client used, as far as can be told.
     pub scheme: HeaderValue,
     /// What a trusted proxy said of the hops before it.
@@ -40,13 +41,14 @@ impl Head {
     pub fn read(parts: &mut Parts, trip: &mut Trip) -> Result<Self, Rejection> {
         check_sizes(parts, &trip.policy.limits)?;
         let target = target(&parts.method, &parts.uri, parts.version, &parts.headers)?;
-        let authority = match (parts.headers.get(HOST), target.authority) {
+        let host_field = target.field.is_some();
+        let authority = match (target.field, target.authority) {
             (Some(host), _) => Some(host.clone()),
             (None, Some(authority)) => HeaderValue::from_str(authority).ok(),
             (None, None) => None,
         };
-        if let (Some(tls), Some(host)) = (&trip.connection.tls, target.host())
-            && parts.version == Version::HTTP_2
+        if parts.version == Version::HTTP_2
+            && let (Some(tls), Some(host)) = (&trip.connection.tls, target.host())
             && !tls.covers(&host)
         {
             return Err(Rejection::Misdirected);
@@ -54,7 +56,8 @@ impl Head {
         let Form::Path(path) = target.form else { return Err(Rejection::NotFound) };
         let rewritten = path.changed().then(|| path.as_str().to_owned());
         origin_form(&mut parts.uri, rewritten)?;
-        let head = Self::of_peer(authority, &parts.headers, trip);
+        let mut head = Self::of_peer(authority, &parts.headers, trip);
+        head.host_field = host_field;
         Ok(head)
     }
 
@@ -74,20 +77,22 @@ impl Head {
         })
     }
 
+    /// What the peer says, when it is believed; the connection's own scheme otherwise.
     fn of_peer(authority: Option<HeaderValue>, headers: &HeaderMap, trip: &Trip) -> Self {
-        let own = if trip.connection.tls.is_some() { HTTPS } else { HTTP };
-        if !trip.peer_trusted {
-            return Self { authority, scheme: own, forwarded_for: None, forwarded_host: None };
+        let scheme = if trip.connection.tls.is_some() { HTTPS } else { HTTP };
+        let (forwarded_for, forwarded_host) = (None, None);
+        let mut head = Self { authority, host_field: false, scheme, forwarded_for, forwarded_host };
+        if trip.peer_trusted {
+            let said = client::forwarded(headers);
+            let chain: Vec<&[u8]> =
+                headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+            if let Some(tls) = said.tls {
+                head.scheme = if tls { HTTPS } else { HTTP };
+            }
+            head.forwarded_for = (!chain.is_empty()).then(|| chain.join(&b", "[..]));
+            head.forwarded_host = said.host.and_then(|host| HeaderValue::from_str(host).ok());
         }
-        let said = client::forwarded(headers);
-        let chain: Vec<&[u8]> =
-            headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-        Self {
-            authority,
-            scheme: said.tls.map_or(own, |tls| if tls { HTTPS } else { HTTP }),
-            forwarded_for: (!chain.is_empty()).then(|| chain.join(&b", "[..])),
-            forwarded_host: said.host.and_then(|host| HeaderValue::from_str(host).ok()),
-        }
+        head
     }
 }
 

@@ -136,7 +136,7 @@ async fn take(
         caller.detach(&mut parts, &route)?;
         caller.tell(&mut parts.headers);
     }
-    let outbound = Outbound { parts, head, hop, upgrade };
+    let outbound = Outbound { parts, head: &head, hop, upgrade };
     let answer = forward::forward(trip, &route, outbound, inbound).await;
     tally.settle(answer).await
 }

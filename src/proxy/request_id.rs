@@ -1,5 +1,6 @@
 //! The id that ties the client's answer, the upstream's request and the log line together.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
@@ -19,8 +20,11 @@ pub fn of(headers: &HeaderMap, peer_trusted: bool) -> HeaderValue {
 fn new() -> HeaderValue {
     let mut text = [0; uuid::fmt::Simple::LENGTH];
     let id = Uuid::from_u64_pair(fastrand::u64(..), fastrand::u64(..));
-    let id: &str = id.simple().encode_lower(&mut text);
-    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    id.simple().encode_lower(&mut text);
+    // Shared from the start: it is cloned for the upstream, and `Bytes` copied from a slice would
+    // allocate once more for that.
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text))
+        .unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]

@@ -39,7 +39,11 @@ impl Trip {
         let policy = worker.gateway.policy.load_full();
         let peer = connection.peer;
         let peer_trusted = peer.is_trusted(&policy.trusted);
-        let client = client::address(peer, &policy.trusted, &parts.headers);
+        let client = if peer_trusted {
+            client::address(peer, &policy.trusted, &parts.headers)
+        } else {
+            peer.address()
+        };
         let request_id = request_id::of(&parts.headers, peer_trusted);
         let gateway = worker.gateway.clone();
         let record = gateway.access.is_on().then(|| {

@@ -23,7 +23,7 @@ pub fn is_compact_jws(token: &str) -> bool {
         serde_json::from_slice::<Map<String, Value>>(&header)
             .is_ok_and(|members| members.contains_key("alg"))
     };
-    decode(header).is_some_and(has_alg) && decode(payload).and(decode(signature)).is_some()
+    decode(header).is_some_and(has_alg) && decode(payload).is_some() && decode(signature).is_some()
 }
 
 /// What makes this token this token: header and payload of a compact JWS, for a second valid

@@ -12,8 +12,9 @@ mod send;
 mod streamed;
 mod upload;
 
+use idle::Alarm;
 pub use idle::IdleTimer;
 pub use pool::Pool;
-pub use send::{Failure, Upgraded, send, send_upgrade};
+pub use send::{Failure, Upgraded, is_idempotent, send, send_upgrade};
 pub use streamed::Streamed;
 pub use upload::{Outcome, Progress, Upload};

@@ -7,16 +7,28 @@ use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 
+use super::Alarm;
 use crate::body::Body;
 
 /// Idle connections kept for one server, at most; more are closed.
 const IDLE_PER_SERVER_MAX: usize = 1024;
 
-type Sender = SendRequest<Body>;
+/// A connection to one server, for one request after another.
+pub(super) struct Line {
+    pub(super) sender: SendRequest<Body>,
+    /// For the waits on it.
+    pub(super) alarm: Alarm,
+}
 
 struct Idle {
-    sender: Sender,
+    line: Line,
     until: Instant,
+}
+
+impl Line {
+    pub(super) fn new(sender: SendRequest<Body>) -> Self {
+        Self { sender, alarm: Alarm::default() }
+    }
 }
 
 /// The idle connections of one worker, by [`crate::policy::upstream::Server::key`].
@@ -33,29 +45,28 @@ impl Pool {
     }
 
     /// The most recently used connection to the server that is still open and young enough.
-    pub(super) fn take(&self, server: &str) -> Option<Sender> {
+    pub(super) fn take(&self, server: &str, now: Instant) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let list = idle.get_mut(server)?;
-        let now = Instant::now();
         while let Some(candidate) = list.pop() {
-            if !candidate.sender.is_closed() && candidate.until > now {
-                return Some(candidate.sender);
+            if !candidate.line.sender.is_closed() && candidate.until > now {
+                return Some(candidate.line);
             }
         }
         None
     }
 
     /// Gives a connection back for `keep_alive`.
-    pub(super) fn put(&self, server: &str, sender: Sender, keep_alive: Duration) {
-        if sender.is_closed() {
+    pub(super) fn put(&self, server: &str, line: Line, keep_alive: Duration) {
+        if line.sender.is_closed() {
             return;
         }
         let until = Instant::now() + keep_alive;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match idle.get_mut(server) {
-            Some(list) if list.len() < IDLE_PER_SERVER_MAX => list.push(Idle { sender, until }),
+            Some(list) if list.len() < IDLE_PER_SERVER_MAX => list.push(Idle { line, until }),
             Some(_) => {}
-            None => drop(idle.insert(server.into(), vec![Idle { sender, until }])),
+            None => drop(idle.insert(server.into(), vec![Idle { line, until }])),
         }
     }
 
@@ -64,7 +75,7 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, list| {
-            list.retain(|entry| entry.until > now && !entry.sender.is_closed());
+            list.retain(|entry| entry.until > now && !entry.line.sender.is_closed());
             !list.is_empty()
         });
     }

@@ -1,21 +1,22 @@
 //! One request to one upstream: a pooled connection or a new one, time limits, and the retry of
 //! requests that cannot have been acted upon.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
-use tokio::time::error::Elapsed;
 
 use super::connect::{Purpose, connect};
+use super::pool::Line;
 use super::streamed::{Lease, Streamed};
-use super::{Pool, Progress};
+use super::{Alarm, Pool, Progress};
 use crate::body::Body;
 use crate::policy::upstream::{Server, Timeouts, Upstream};
 
@@ -52,72 +53,97 @@ const STALE_MAX: usize = 8;
 
 /// Sends the request and returns the response as soon as its head has arrived.
 ///
-/// A request that hyper hands back unsent goes to another connection; an idempotent request
-/// without a body (`upload` is `None`) whose *reused* connection broke before a response is sent
-/// once more, on a new one (RFC 9110 §9.2.2). Nothing else is ever sent twice.
+/// A request that hyper hands back unsent goes to another connection. One whose *reused* connection
+/// broke before a response is made `again` and sent once more, on a new connection (RFC 9110
+/// §9.2.2): `again` is for idempotent requests without a body alone. Nothing else is ever sent
+/// twice.
 ///
 /// # Errors
 ///
 /// See [`Failure`]; when all servers of the upstream refuse the connection, the last one's error.
-pub async fn send(
-    pool: &Arc<Pool>,
-    upstream: &Upstream,
-    timeouts: &Timeouts,
+#[allow(clippy::manual_async_fn, reason = "an async fn would move the request once more")]
+pub fn send<'s, A: FnOnce() -> Request<Body> + 's>(
+    pool: &'s Arc<Pool>,
+    upstream: &'s Upstream,
+    timeouts: &'s Timeouts,
     mut request: Request<Body>,
     upload: Option<Arc<Progress>>,
-) -> Result<Response<Streamed>, Failure> {
-    let bodiless = upload.is_none();
-    let mut stale = 0;
-    let mut fresh_only = false;
-    loop {
-        let pooled = if fresh_only { None } else { take(pool, upstream).await };
-        let reused = pooled.is_some();
-        let (server, mut sender) = match pooled {
-            Some(found) => found,
-            // Rare and large (a TLS handshake): boxed, to keep every request's future small.
-            None => Box::pin(open(upstream, Purpose::Requests, timeouts)).await?,
-        };
-        let copy = (reused && bodiless && is_idempotent(request.method())).then(|| twin(&request));
-        let sent = sender.try_send_request(request);
-        let mut error = match in_time(sent, timeouts.response, upload.as_deref()).await {
-            Err(_) => return Err(Failure::ResponseTimeout),
-            Ok(Ok(response)) => {
-                let keep_alive = upstream.keep_alive;
-                let lease = Lease { pool: pool.clone(), server, sender, keep_alive, upload };
-                return receive(response, lease, timeouts);
-            }
-            Ok(Err(error)) => error,
-        };
-        stale += 1;
-        fresh_only = stale >= STALE_MAX;
-        request = match (error.take_message(), copy) {
-            (Some(unsent), _) if reused => unsent,
-            (None, Some(copy)) if broke_before_a_response(error.error()) => {
-                fresh_only = true;
-                copy
-            }
-            _ => return Err(Failure::Broken(error.into_error())),
-        };
+    mut again: Option<A>,
+) -> impl Future<Output = Result<Response<Streamed>, Failure>> + use<'s, A> {
+    async move {
+        let mut stale = 0;
+        let mut fresh_only = false;
+        loop {
+            let now = Instant::now();
+            let pooled = if fresh_only { None } else { take(pool, upstream, now).await };
+            let reused = pooled.is_some();
+            let (server, mut line, begin) = match pooled {
+                Some((server, line)) => (server, line, now),
+                None => {
+                    // Rare and large (a TLS handshake): boxed, so that every request's future is
+                    // small.
+                    let (server, sender) =
+                        Box::pin(open(upstream, Purpose::Requests, timeouts)).await?;
+                    (server, Line::new(sender), Instant::now())
+                }
+            };
+            let sent = line.sender.try_send_request(request);
+            let wait = Wait { begin, limit: timeouts.response, upload: upload.as_deref() };
+            let mut error = match wait.until(sent, &mut line.alarm).await {
+                None => return Err(Failure::ResponseTimeout),
+                Some(Ok(response)) => {
+                    let keep_alive = upstream.keep_alive;
+                    let pool = pool.clone();
+                    let lease = Lease { pool, server, line, keep_alive, upload };
+                    return receive(response, lease, timeouts);
+                }
+                Some(Err(error)) => error,
+            };
+            stale += 1;
+            fresh_only = stale >= STALE_MAX;
+            request = match error.take_message() {
+                Some(unsent) if reused => unsent,
+                None if reused && broke_before_a_response(error.error()) => {
+                    fresh_only = true;
+                    match again.take() {
+                        Some(again) => again(),
+                        None => return Err(Failure::Broken(error.into_error())),
+                    }
+                }
+                _ => return Err(Failure::Broken(error.into_error())),
+            };
+        }
     }
 }
 
-/// Waits for a response head. The clock starts when the whole request was handed over: a body that
-/// moves sets it back, however long the upload takes; one that the upstream does not read does not.
-async fn in_time<F: Future>(
-    response: F,
+/// A wait for a response head.
+struct Wait<'w> {
+    begin: Instant,
     limit: Duration,
-    upload: Option<&Progress>,
-) -> Result<F::Output, Elapsed> {
-    let mut response = pin!(response);
-    let mut deadline = Instant::now() + limit;
-    loop {
-        match tokio::time::timeout_at(deadline, response.as_mut()).await {
-            Ok(output) => return Ok(output),
-            Err(elapsed) => {
-                let later = upload.map(|upload| Instant::from_std(upload.last_moved()) + limit);
-                deadline = later.filter(|later| *later > deadline).ok_or(elapsed)?;
+    upload: Option<&'w Progress>,
+}
+
+impl Wait<'_> {
+    /// What came in time. The clock starts when the whole request was handed over: a body that
+    /// moves sets it back, however long the upload takes; one that the upstream does not read does
+    /// not.
+    async fn until<F: Future>(self, response: F, alarm: &mut Alarm) -> Option<F::Output> {
+        let mut response = pin!(response);
+        let mut deadline = self.begin + self.limit;
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = response.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
             }
-        }
+            loop {
+                ready!(alarm.poll_at(deadline, cx));
+                let moved = self.upload.map(|upload| Instant::from_std(upload.last_moved()));
+                match moved.map(|moved| moved + self.limit).filter(|later| *later > deadline) {
+                    Some(later) => deadline = later,
+                    None => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -143,11 +169,11 @@ pub async fn send_upgrade(
     Ok(Upgraded::Declined(response.map(|body| Streamed::new(body, None, idle))))
 }
 
-async fn take(pool: &Pool, upstream: &Upstream) -> Option<(Arc<Server>, SendRequest<Body>)> {
+async fn take(pool: &Pool, upstream: &Upstream, now: Instant) -> Option<(Arc<Server>, Line)> {
     for server in upstream.in_turn() {
-        while let Some(mut sender) = pool.take(&server.key) {
-            if sender.is_ready() || sender.ready().await.is_ok() {
-                return Some((server.clone(), sender));
+        while let Some(mut line) = pool.take(&server.key, now.into_std()) {
+            if line.sender.is_ready() || line.sender.ready().await.is_ok() {
+                return Some((server.clone(), line));
             }
         }
     }
@@ -188,17 +214,10 @@ fn body_idle(response: &Response<Incoming>, timeouts: &Timeouts) -> Option<Durat
     (!events).then_some(timeouts.body_idle)
 }
 
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+/// Whether the method may be sent twice (RFC 9110 §9.2.2).
+#[must_use]
+pub const fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-fn twin(request: &Request<Body>) -> Request<Body> {
-    let mut copy = Request::new(Body::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 fn broke_before_a_response(error: &hyper::Error) -> bool {

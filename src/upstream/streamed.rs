@@ -8,17 +8,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
+use super::pool::Line;
 use super::{IdleTimer, Outcome, Pool, Progress};
-use crate::body::{Body, StreamError};
+use crate::body::StreamError;
 use crate::policy::upstream::Server;
 
 /// A connection that is in use and goes back to its pool when the response has been read.
 pub(super) struct Lease {
     pub(super) pool: Arc<Pool>,
     pub(super) server: Arc<Server>,
-    pub(super) sender: SendRequest<Body>,
+    pub(super) line: Line,
     pub(super) keep_alive: Duration,
     pub(super) upload: Option<Arc<Progress>>,
 }
@@ -30,7 +30,7 @@ impl Lease {
         if self.upload.is_some_and(|upload| upload.outcome() != Outcome::Complete) {
             return;
         }
-        self.pool.put(&self.server.key, self.sender, self.keep_alive);
+        self.pool.put(&self.server.key, self.line, self.keep_alive);
     }
 }
 

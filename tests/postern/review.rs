@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use crate::harness::client::Connection;
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::{Frames, kind};
+use crate::harness::keys::Key;
 use crate::harness::setup::{HOST, Setup};
 use crate::harness::soon;
-use crate::harness::upstream::{After, Upstream, reply};
+use crate::harness::tokens::Token;
+use crate::harness::upstream::{After, Seen, Upstream, reply};
 
 /// Generous, for a loaded machine.
 const SOON: Duration = Duration::from_secs(6);
@@ -352,4 +354,33 @@ fn only_what_may_be_repeated_is_sent_twice() {
         request.send().refused(502);
         assert_eq!(app.count(), arrivals, "{method} {body:?}");
     }
+}
+
+/// What is made once more for another connection says all that the first request said.
+#[test]
+fn a_request_that_is_sent_twice_says_the_same_twice() {
+    let app = Upstream::with(|seen, stream| {
+        if seen.target.ends_with("break?q=%20") {
+            return After::Close;
+        }
+        reply(stream, "200 OK", &[], "ok");
+        After::Keep
+    });
+    let gateway = Gateway::start(&Setup::standard(&app).env("POSTERN_WORKERS", "1"));
+    let token = Token::good().sign(Key::shared("ES256"));
+    gateway.get("/api/x").bearer(&token).send().expect(200);
+    app.forget();
+    let request = gateway.get("/api/break?q=%20").bearer(&token).header("TE", "trailers");
+    let request = request.header("X-Twice", "1").header("X-Twice", "2").header("Cookie", "a=1");
+    request.send().refused(502);
+    let said = |seen: &Seen| {
+        let mut headers = seen.headers.clone();
+        headers.sort();
+        (seen.method.clone(), seen.target.clone(), headers)
+    };
+    let [first, second] = &app.seen()[..] else { panic!("{} requests", app.count()) };
+    assert_eq!(said(first), said(second));
+    assert_ne!(first.connection, second.connection);
+    assert_eq!(second.all("x-twice"), ["1", "2"]);
+    assert!(second.header("x-auth-subject").is_some());
 }

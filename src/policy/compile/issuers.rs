@@ -120,7 +120,7 @@ fn single(
             .ok();
     }
     let file = raw.public_key_file.as_ref()?;
-    let text = read(file, context, problems)?;
+    let text = read(file, Holds::PublicKeys, context, problems)?;
     from_public_key(kid, algorithm, &text)
         .map_err(|error| {
             let path = file.get_ref().display();
@@ -136,9 +136,10 @@ fn set(
     context: Context<'_>,
     problems: &mut Problems,
 ) -> Vec<VerificationKey> {
-    let Some(text) = read(file, context, problems) else { return Vec::new() };
-    let path = file.get_ref().display();
     let all_hmac = algorithms.iter().all(|algorithm| algorithm.family() == Family::Hmac);
+    let holds = if all_hmac { Holds::Secrets } else { Holds::PublicKeys };
+    let Some(text) = read(file, holds, context, problems) else { return Vec::new() };
+    let path = file.get_ref().display();
     match from_jwks(&text, algorithms, all_hmac) {
         Ok(set) => {
             let reasons: Vec<String> =
@@ -163,8 +164,30 @@ fn set(
     }
 }
 
-fn read(file: &Spanned<PathBuf>, context: Context<'_>, problems: &mut Problems) -> Option<Vec<u8>> {
+/// What a key file holds, and so who may do what with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// Who writes it decides whose tokens are believed.
+    PublicKeys,
+    /// Who reads it can sign.
+    Secrets,
+}
+
+fn read(
+    file: &Spanned<PathBuf>,
+    holds: Holds,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<u8>> {
     let path = context.source.resolve(file.get_ref());
+    let permitted = match holds {
+        Holds::PublicKeys => config::check_file_permissions(&path),
+        Holds::Secrets => config::check_key_permissions(&path),
+    };
+    if let Err(error) = permitted {
+        problems.push(Problem::at(file.span(), error.to_string()));
+        return None;
+    }
     std::fs::read(&path)
         .map_err(|error| {
             let message = format!("{} cannot be read: {error}", path.display());
@@ -172,3 +195,6 @@ fn read(file: &Spanned<PathBuf>, context: Context<'_>, problems: &mut Problems) 
         })
         .ok()
 }
+
+#[cfg(test)]
+mod tests;
