@@ -95,13 +95,14 @@ impl IssuerSettings {
         }
     }
 
-    /// How long a token of this entry may live from now, leeway included; `None` when nothing
-    /// bounds it. What is introspected need not have an `exp` unless `required_claims` say so.
+    /// For how long from now a token of this entry that exists may be accepted; `None` when nothing
+    /// bounds it. Its `iat` may be ahead by the leeway, and it is taken for the leeway after `exp`.
+    /// What is introspected need not have an `exp` unless `required_claims` say so.
     #[must_use]
     pub fn lives_at_most(&self) -> Option<Duration> {
         let ends = self.check != TokenCheck::Introspection
             || self.required_claims.iter().any(|claim| claim == "exp");
-        self.max_lifetime.filter(|_| ends).map(|life| life + self.leeway)
+        self.max_lifetime.filter(|_| ends).map(|life| life.saturating_add(self.leeway * 2))
     }
 
     /// A digest of everything that decides what a verified token means (invariant 1): a cached

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::private_file;
-use crate::store::{Embedded, Entry, Error, Found, Hit, Hits, OpenError, Place};
+use crate::store::{Embedded, Entry, Error, Found, Hit, Hits, OpenError, Place, Record};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -96,8 +96,13 @@ impl Remembered {
         self.0.len()
     }
 
-    pub(super) fn holds(&self, name: &str, now: UnixTime) -> bool {
-        self.0.holds(name, now)
+    /// Whether what is remembered under this name refuses as much as what was seen there: an
+    /// `issued_before` may have been moved on by another gateway.
+    pub(super) fn covers(&self, name: &str, seen: Option<&[u8]>, now: UnixTime) -> bool {
+        let Some(held) = self.0.get(name, now) else { return false };
+        let Some(held) = held.record.issued_before else { return true };
+        let seen = seen.and_then(Record::parse).and_then(|record| record.issued_before);
+        seen.is_none_or(|seen| seen <= held)
     }
 
     pub(super) async fn keep(&self, entry: Entry, now: UnixTime) -> Result<(), Error> {

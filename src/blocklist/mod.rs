@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use self::memory::{Generation, LedgerFile, Remembered};
-pub use self::revocation::{End, Item, Items, ListError, Revocation, RevokeError};
+pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
 pub use self::verdict::{Cause, Unavailable, Verdict};
 use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
@@ -158,9 +158,9 @@ impl Blocklist {
         what.validate()?;
         let ttl = what.time_to_live(now)?;
         let issued_before = match what.issued_before {
-            Some(time) => Some(time.seconds()),
-            None if what.selector.kind.is_dated() => {
-                Some(self.shared.store.time(now).await?.seconds())
+            Some(IssuedBefore::At(time)) => Some(time.seconds()),
+            Some(IssuedBefore::Now { leeway }) => {
+                Some(self.shared.store.time(now).await?.plus(leeway).seconds())
             }
             None => None,
         };
@@ -334,7 +334,7 @@ impl Shared {
     fn sighted(&self, lookup: &Lookup, hit: &Hit, now: UnixTime) {
         let Some(remembered) = &self.remembered else { return };
         let Some(name) = memory::name_of(lookup, hit.place) else { return };
-        if !remembered.holds(&name, now) {
+        if !remembered.covers(&name, hit.value.as_deref(), now) {
             let sighting = Sighting { name, value: hit.value.clone(), until: lookup.until };
             // A full queue means that it will be seen again or that many others are.
             let _ = self.sightings.try_send(sighting);

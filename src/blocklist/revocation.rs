@@ -23,13 +23,25 @@ pub struct Revocation {
     pub selector: Selector,
     /// When the entry may be forgotten.
     pub end: End,
-    /// Tokens issued up to this second are refused (`sub`, `client` only); `None` is now by the
-    /// store's clock.
-    pub issued_before: Option<UnixTime>,
+    /// Up to when the tokens were issued that are refused (`sub`, `client`: always; others: never).
+    pub issued_before: Option<IssuedBefore>,
     /// Why, in the operator's words.
     pub reason: String,
     /// Who revokes.
     pub by: String,
+}
+
+/// The last `iat` that an entry refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedBefore {
+    /// This second.
+    At(UnixTime),
+    /// The moment of the revocation by the store's clock in whole seconds, and this much later:
+    /// an issuer whose clock is ahead has dated a token from before so.
+    Now {
+        /// What the issuer's clock may be ahead.
+        leeway: Duration,
+    },
 }
 
 /// The end of an entry.
@@ -115,8 +127,8 @@ impl Revocation {
             Some("the issuer is missing")
         } else if *kind != Kind::Issuer && value.is_empty() {
             Some("the value is missing")
-        } else if self.issued_before.is_some() && !kind.is_dated() {
-            Some("issued_before belongs to sub and client alone")
+        } else if self.issued_before.is_some() != kind.is_dated() {
+            Some("issued_before belongs to sub and client, and to no other")
         } else if self.reason.len() > TEXT_BYTES_MAX || self.by.len() > TEXT_BYTES_MAX {
             Some("a text over 1 KiB")
         } else {

@@ -8,6 +8,9 @@ use crate::store::tests::server::RedisServer;
 use crate::store::tests::{eventually, lookup, tcp, unix};
 use crate::token::Kind;
 
+/// Of the issuer.
+const LEEWAY: Duration = Duration::from_secs(30);
+
 fn now() -> UnixTime {
     UnixTime::now()
 }
@@ -16,7 +19,7 @@ fn revocation(kind: Kind, value: &str, end: End) -> Revocation {
     Revocation {
         selector: Selector { kind, issuer: "i".into(), value: value.into() },
         end,
-        issued_before: None,
+        issued_before: kind.is_dated().then_some(IssuedBefore::Now { leeway: LEEWAY }),
         reason: "stolen".into(),
         by: "alice".into(),
     }
@@ -115,7 +118,9 @@ async fn every_kind_revokes() {
             let unnamed = Lookup { undated: vec!["jti:i:another".into()], ..token("another") };
             assert_eq!(gateway.verdict(&unnamed).await, Ok(Verdict::Clear), "{kind}");
             if kind.is_dated() {
-                let later = UnixTime(item.issued_before.unwrap() + 1);
+                let issued_before = item.issued_before.unwrap();
+                assert!((30..=35).contains(&(issued_before - item.at)), "{kind}: {item:?}");
+                let later = UnixTime(issued_before + 1);
                 let newer = Lookup { issued_at: Some(later), ..named.clone() };
                 assert_eq!(gateway.verdict(&newer).await, Ok(Verdict::Clear), "{kind}");
             }
@@ -133,7 +138,9 @@ async fn nonsense_is_not_revoked() {
     let (gateway, _dir) = alone(&server).await;
     let minute = End::For(Duration::from_secs(60));
     let mut dated_jti = jti("1");
-    dated_jti.issued_before = Some(now());
+    dated_jti.issued_before = Some(IssuedBefore::At(now()));
+    let mut undated_sub = revocation(Kind::Sub, "alice", minute);
+    undated_sub.issued_before = None;
     let mut wordy = jti("1");
     wordy.reason = "x".repeat(1025);
     let mut homeless = jti("1");
@@ -145,6 +152,7 @@ async fn nonsense_is_not_revoked() {
         revocation(Kind::Token, &"AB".repeat(32), minute),
         revocation(Kind::Jti, "1", End::For(Duration::ZERO)),
         dated_jti,
+        undated_sub,
         wordy,
         homeless,
     ] {
@@ -210,6 +218,44 @@ async fn a_flush_lifts_nothing() {
     assert!(gateway.blocklist.ack());
     assert!(!gateway.blocklist.ack());
     assert!(!gateway.blocklist.status().alarm);
+}
+
+/// R45: a date that another gateway moved on is remembered as it was last seen to refuse.
+#[tokio::test]
+async fn a_date_that_was_moved_on_is_remembered() {
+    let server = RedisServer::start();
+    let (one, _one) = alone(&server).await;
+    let (other, _other) = alone(&server).await;
+    let start = now().seconds();
+    let issued = |at: i64| Lookup {
+        undated: Vec::new(),
+        dated: vec!["sub:i:bob".into()],
+        issued_at: Some(UnixTime(at)),
+        ..token("1")
+    };
+    let up_to = |at: i64| Revocation {
+        issued_before: Some(IssuedBefore::At(UnixTime(at))),
+        ..revocation(Kind::Sub, "bob", End::For(Duration::from_secs(600)))
+    };
+    let refused = Ok(Verdict::Revoked(Cause::Entry(Kind::Sub)));
+    one.revoke(&up_to(start - 100)).await;
+    assert_eq!(one.verdict(&issued(start - 100)).await, refused);
+    assert_eq!(one.verdict(&issued(start - 50)).await, Ok(Verdict::Clear));
+    other.revoke(&up_to(start - 50)).await;
+    assert_eq!(one.verdict(&issued(start - 50)).await, refused);
+    let held = || one.blocklist.shared.remembered.as_ref().unwrap().ours(now())[0].record.clone();
+    eventually(async || held().issued_before == Some(start - 50)).await;
+    // An older date narrows nothing.
+    other.revoke(&up_to(start - 80)).await;
+    assert_eq!(one.verdict(&issued(start - 50)).await, refused);
+    drop(other);
+    server.run::<()>(&["FLUSHALL"]);
+    for _ in 0..50 {
+        assert_eq!(one.verdict(&issued(start - 50)).await, refused);
+    }
+    settled_after_loss(&one).await;
+    assert_eq!(one.verdict(&issued(start - 50)).await, refused);
+    assert_eq!(one.verdict(&issued(start - 49)).await, Ok(Verdict::Clear));
 }
 
 /// The memory's file is freed when the last user of the old gateway is gone.

@@ -141,7 +141,7 @@ impl Shared {
     async fn take_in(&self, sighting: Sighting, now: UnixTime) {
         let Some(remembered) = &self.remembered else { return };
         let Sighting { name, value, until } = sighting;
-        if remembered.holds(&name, now) {
+        if remembered.covers(&name, value.as_deref(), now) {
             return;
         }
         let seen = Entry {

@@ -49,7 +49,7 @@ enum Verb {
     Token(token::TokenArgs),
     /// Make, rotate and publish keys of your own
     Keys(keys::KeysArgs),
-    /// Revoke a token
+    /// Revoke a token, or all tokens of a user, session, client, issuer or key
     Revoke(revoke::RevokeArgs),
     /// What is on the blocklist; lift an entry; acknowledge a loss
     Revocations(revocations::RevocationsArgs),

@@ -100,9 +100,19 @@ fn line(item: &Value, format: Format) -> String {
                 Some(Value::String(text)) => text.clone(),
                 Some(other) => other.to_string(),
             };
-            let (id, kind, value) = (word("id"), word("kind"), word("value"));
-            let (until, reason) = (word("expires"), word("reason"));
-            format!("{id}  {kind} {value:?}  until {until}  {reason:?}\n")
+            let (id, kind, value, issuer) =
+                (word("id"), word("kind"), word("value"), word("issuer"));
+            let named = match kind.as_str() {
+                "issuer" => format!("{issuer:?}"),
+                "token" => value,
+                _ => format!("{value:?} of {issuer:?}"),
+            };
+            let dated = match word("issued_before").as_str() {
+                "-" => String::new(),
+                seconds => format!("issued up to {seconds}  "),
+            };
+            let (until, by, reason) = (word("expires"), word("by"), word("reason"));
+            format!("{id}  {kind} {named}  {dated}until {until}  by {by:?}: {reason:?}\n")
         }
     }
 }

@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::remote::{Remote, Silence};
 use super::{ConfigArgs, check, complain, private_directory};
-use crate::blocklist::{Blocklist, End, Revocation};
+use crate::blocklist::Blocklist;
 use crate::config::{Loaded, Options};
 use crate::policy::FileAccess;
-use crate::policy::revocation::{self, Named};
+use crate::policy::revocation::{self, Asked};
 use crate::run::{environment, store};
 use crate::time::UnixTime;
 
 /// A token file may not be larger.
 const TOKEN_BYTES_MAX: u64 = 1 << 20;
+/// Who revokes straight in the store.
+const ACTOR: &str = "cli";
 
 /// Arguments of `postern revoke`.
 #[derive(Debug, Args)]
@@ -26,12 +28,17 @@ pub struct RevokeArgs {
     config: ConfigArgs,
     #[command(flatten)]
     what: What,
-    /// The issuer (iss) of the jti or of an opaque token; needed when there are several
+    /// The issuer (iss) that it is about; needed when there are several
     #[arg(long, value_name = "ISS")]
     of_issuer: Option<String>,
-    /// How long the entry lives: 1h, 7d; default as long as such a token may
+    /// How long the entry lives: 1h, 7d; default as long as such a token may, and without end for
+    /// an issuer or a key
     #[arg(long, value_name = "TIME")]
     r#for: Option<String>,
+    /// With --sub and --client: only tokens issued up to then, as 2026-11-22T08:00:00Z or in Unix
+    /// seconds; default now, plus the issuer's leeway
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    issued_before: Option<i64>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -40,10 +47,25 @@ pub struct RevokeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// The token's id, for example from an access-log line
+    /// One token, by its id, for example from an access-log line
     #[arg(long)]
     jti: Option<String>,
-    /// File that holds the token; - is standard input
+    /// Every token of a user: "log out everywhere"; one issued later works
+    #[arg(long)]
+    sub: Option<String>,
+    /// Every token of a session
+    #[arg(long)]
+    sid: Option<String>,
+    /// Every token of a client (azp, client_id); one issued later works
+    #[arg(long)]
+    client: Option<String>,
+    /// Every token of an issuer
+    #[arg(long, value_name = "ISS")]
+    issuer: Option<String>,
+    /// Every token that the key with this id verifies
+    #[arg(long)]
+    kid: Option<String>,
+    /// One token, in a file; - is standard input
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -65,20 +87,28 @@ pub(super) fn run(args: &RevokeArgs, out: &mut dyn Write, err: &mut dyn Write) -
     }
 }
 
-fn revoke(args: &RevokeArgs, loaded: &Loaded, err: &mut dyn Write) -> Result<Value, String> {
-    let token = args.what.token_file.as_deref().map(read_token).transpose()?;
-    let mut body = json!({ "reason": args.reason });
-    if let Some(members) = body.as_object_mut() {
-        let said = [
-            ("jti", args.what.jti.clone()),
-            ("token", token.clone()),
-            ("of_issuer", args.of_issuer.clone()),
-            ("for", args.r#for.clone()),
-        ];
-        for (name, value) in said {
-            members.extend(value.map(|value| (name.to_owned(), Value::String(value))));
-        }
+impl RevokeArgs {
+    fn asked(&self) -> Result<Asked, String> {
+        let What { jti, sub, sid, client, issuer, kid, token_file } = &self.what;
+        Ok(Asked {
+            jti: jti.clone(),
+            sub: sub.clone(),
+            sid: sid.clone(),
+            client: client.clone(),
+            issuer: issuer.clone(),
+            kid: kid.clone(),
+            token: token_file.as_deref().map(read_token).transpose()?,
+            of_issuer: self.of_issuer.clone(),
+            r#for: self.r#for.clone(),
+            issued_before: self.issued_before,
+            reason: self.reason.clone(),
+        })
     }
+}
+
+fn revoke(args: &RevokeArgs, loaded: &Loaded, err: &mut dyn Write) -> Result<Value, String> {
+    let asked = args.asked()?;
+    let body = serde_json::to_value(&asked).map_err(|error| error.to_string())?;
     let silence = match Remote::of(loaded) {
         Ok(remote) => match remote.ask(Method::POST, "/revocations", Some(&body)) {
             Ok(said) if said.status.is_success() => return Ok(said.body),
@@ -89,30 +119,15 @@ fn revoke(args: &RevokeArgs, loaded: &Loaded, err: &mut dyn Write) -> Result<Val
         Err(text) => text,
     };
     let _ = writeln!(err, "postern: {silence}; writing to the store itself");
-    directly(args, token.as_deref(), loaded)
+    directly(&asked, loaded)
 }
 
 /// Writes the entry without a gateway.
-fn directly(args: &RevokeArgs, token: Option<&str>, loaded: &Loaded) -> Result<Value, String> {
+fn directly(asked: &Asked, loaded: &Loaded) -> Result<Value, String> {
     let now = UnixTime::now();
     let render = |problems: crate::config::Problems| problems.render(&loaded.source);
     let snapshot = check::compile(loaded, FileAccess::Online).map_err(render)?;
-    let span = args.r#for.as_deref().map(humantime::parse_duration).transpose();
-    let span = span.map_err(|error| format!("--for: {error}"))?;
-    let issuer = args.of_issuer.as_deref();
-    let named = match (token, &args.what.jti) {
-        (Some(token), _) => Named::Token { token, issuer, span },
-        (None, Some(jti)) => Named::Jti { jti, issuer, span },
-        (None, None) => return Err("name --jti or --token-file".into()),
-    };
-    let found = revocation::of(&named, &snapshot.issuers, now).map_err(|e| e.to_string())?;
-    let wanted = Revocation {
-        selector: found.selector,
-        end: End::At(found.until),
-        issued_before: None,
-        reason: args.reason.clone(),
-        by: "cli".to_owned(),
-    };
+    let wanted = revocation::of(asked, ACTOR, &snapshot.issuers, now).map_err(|e| e.to_string())?;
     let settings = store::settings(&loaded.config, &loaded.source, &environment).map_err(render)?;
     // What a gateway remembers beside the store has no place to stay here.
     let memory = private_directory("revoke")?;
@@ -130,6 +145,16 @@ fn directly(args: &RevokeArgs, token: Option<&str>, loaded: &Loaded) -> Result<V
     });
     drop(std::fs::remove_dir_all(&memory));
     result
+}
+
+/// A time as RFC 3339 has it, or in Unix seconds.
+fn instant(text: &str) -> Result<i64, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    i64::try_from(since.as_secs()).map_err(|error| error.to_string())
 }
 
 fn read_token(path: &Path) -> Result<String, String> {

@@ -1,57 +1,99 @@
-//! What a revocation by `jti` or by token stands for under this configuration: which entry, and
-//! until when.
+//! What a revocation that is asked for means under this configuration: which entry, from which
+//! `iat` on, and until when (design: "What an entry means").
+//!
+//! An entry never ends before the last token that it is about; what could end too early, or could
+//! be about another issuer's tokens, is refused, not guessed at.
 
 use std::time::Duration;
 
-use crate::auth::{ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, VerifyError};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, TokenCheck, VerifyError};
+use crate::blocklist::{End, IssuedBefore, Revocation};
 use crate::time::UnixTime;
 use crate::token::{Kind, Selector, token_digest};
 
-/// How the operator names a token.
-#[derive(Debug)]
-pub enum Named<'n> {
-    /// By its id.
-    Jti {
-        /// The id.
-        jti: &'n str,
-        /// The `iss`, needed when there are several issuers.
-        issuer: Option<&'n str>,
-        /// How long the entry lives; default as long as such a token may.
-        span: Option<Duration>,
-    },
-    /// By itself.
-    Token {
-        /// The text.
-        token: &'n str,
-        /// The `iss`, needed when only their providers can say whose token it is, and there are
-        /// several of these; not for a token that says so itself.
-        issuer: Option<&'n str>,
-        /// How long the entry lives, when only its provider can say how long the token does.
-        span: Option<Duration>,
-    },
+#[cfg(test)]
+mod tests;
+
+/// Longest `for`. Longer is a slip of the hand, and too much for a store's clock.
+const SPAN_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A revocation as it is asked for: the body of `POST /revocations`. Exactly one of the first
+/// seven.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asked {
+    /// Every token of this client (`azp`, `client_id`) that was issued until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Every token of this `iss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The token with this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// Every token that the key with this id verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// Every token of this session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// Every token of this subject that was issued until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// This token, by its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The `iss` that it is about; needed when there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_issuer: Option<String>,
+    /// How long the entry lives, as a duration in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#for: Option<String>,
+    /// `sub` and `client`: tokens issued up to this Unix second, instead of until now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<i64>,
+    /// Why, for the record.
+    pub reason: String,
 }
 
-/// The entry to write.
-#[derive(Debug)]
-pub struct Found {
-    /// What it selects.
-    pub selector: Selector,
-    /// When it may be forgotten.
-    pub until: UnixTime,
-}
-
-/// Why nothing can be revoked.
+/// Why nothing can be revoked, in words for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum NamedError {
+pub enum AskedError {
+    /// No selector, or several.
+    #[error("name exactly one of jti, sub, sid, client, issuer, kid, token")]
+    Selectors,
+    /// `for` is no duration.
+    #[error("for: {0}")]
+    Span(#[from] humantime::DurationError),
+    /// `for` is beyond every token's life.
+    #[error("for: more than 100 years")]
+    SpanTooLong,
     /// Several issuers, and none named.
     #[error("there are several issuers: say which with of_issuer")]
     IssuerNeeded,
     /// No issuer of that name.
     #[error("no issuer is called {0:?}")]
     IssuerUnknown(String),
+    /// An issuer is its own.
+    #[error("issuer names the issuer already: leave of_issuer out")]
+    IssuerTwice,
+    /// No key verifies tokens that are introspected.
+    #[error("the provider of this issuer is asked about its tokens: no key verifies them")]
+    Keyless,
     /// The token says itself whose it is and when it ends.
     #[error("the token says itself who issued it and when it ends: leave of_issuer and for out")]
     SaysItself,
+    /// Only entries for a subject or a client have a date.
+    #[error("issued_before belongs to sub and client alone")]
+    Undated,
+    /// A date that has not come.
+    #[error("issued_before lies in the future; it is in Unix seconds")]
+    InFuture,
+    /// Nothing would be refused.
+    #[error("no token that was issued up to then can be alive still; it is in Unix seconds")]
+    LongPast,
     /// Tokens may live for ever, and no end was given.
     #[error(
         "tokens of this issuer have no certain end (max_lifetime = \"off\", or introspected \
@@ -69,22 +111,90 @@ pub enum NamedError {
     Token(#[source] VerifyError),
 }
 
-/// Works out the entry.
+/// What is common to the tokens of one `iss`, over all entries that share it.
+struct Tokens {
+    /// Under which entries are written.
+    issuer: String,
+    /// How long one may be accepted from now on; `None` when nothing bounds it.
+    lifetime: Option<Duration>,
+    leeway: Duration,
+    /// Whether keys verify any of them.
+    keyed: bool,
+}
+
+/// Works out the revocation; `by` is who asks.
 ///
 /// # Errors
 ///
-/// [`NamedError`], in words for the operator.
-pub fn of(named: &Named<'_>, issuers: &Issuers, now: UnixTime) -> Result<Found, NamedError> {
-    match named {
-        Named::Token { token, issuer, span } => {
-            of_token(token.trim(), (*issuer, *span), issuers, now)
+/// [`AskedError`].
+pub fn of(
+    asked: &Asked,
+    by: &str,
+    issuers: &Issuers,
+    now: UnixTime,
+) -> Result<Revocation, AskedError> {
+    let (kind, value) = asked.selector()?;
+    let span = asked.span()?;
+    if asked.issued_before.is_some() && !kind.is_dated() {
+        return Err(AskedError::Undated);
+    }
+    let of_issuer = asked.of_issuer.as_deref();
+    let (selector, end, issued_before) = if kind == Kind::Token {
+        let (selector, end) = of_token(value.trim(), of_issuer, span, issuers, now)?;
+        (selector, end, None)
+    } else {
+        let tokens = Tokens::of(issuers.settings(), named_issuer(kind, value, of_issuer)?)?;
+        if kind == Kind::Kid && !tokens.keyed {
+            return Err(AskedError::Keyless);
         }
-        Named::Jti { jti, issuer, span } => {
-            let (issuer, lifetime) = chosen(issuers.settings(), *issuer)?;
-            let until = end(*span, lifetime, now)?;
-            let selector = Selector { kind: Kind::Jti, issuer, value: (*jti).to_owned() };
-            Ok(Found { selector, until })
+        let end = tokens.end(kind, span)?;
+        let issued_before = tokens.issued_before(kind, asked.issued_before, now)?;
+        let value = if kind == Kind::Issuer { "" } else { value };
+        (Selector { kind, issuer: tokens.issuer, value: value.to_owned() }, end, issued_before)
+    };
+    let (reason, by) = (asked.reason.clone(), by.to_owned());
+    Ok(Revocation { selector, end, issued_before, reason, by })
+}
+
+impl Asked {
+    /// The one selector with its value.
+    fn selector(&self) -> Result<(Kind, &str), AskedError> {
+        let all = [
+            (Kind::Client, &self.client),
+            (Kind::Issuer, &self.issuer),
+            (Kind::Jti, &self.jti),
+            (Kind::Kid, &self.kid),
+            (Kind::Sid, &self.sid),
+            (Kind::Sub, &self.sub),
+            (Kind::Token, &self.token),
+        ];
+        let mut named = all.into_iter().filter_map(|(kind, value)| Some((kind, value.as_deref()?)));
+        match (named.next(), named.next()) {
+            (Some(one), None) => Ok(one),
+            _ => Err(AskedError::Selectors),
         }
+    }
+
+    fn span(&self) -> Result<Option<Duration>, AskedError> {
+        let span = self.r#for.as_deref().map(humantime::parse_duration).transpose()?;
+        if span.is_some_and(|span| span > SPAN_MAX) {
+            Err(AskedError::SpanTooLong)
+        } else {
+            Ok(span)
+        }
+    }
+}
+
+/// Whose tokens it is about, as far as that was said.
+fn named_issuer<'n>(
+    kind: Kind,
+    value: &'n str,
+    of_issuer: Option<&'n str>,
+) -> Result<Option<&'n str>, AskedError> {
+    match (kind, of_issuer) {
+        (Kind::Issuer, Some(_)) => Err(AskedError::IssuerTwice),
+        (Kind::Issuer, None) => Ok(Some(value)),
+        (_, of_issuer) => Ok(of_issuer),
     }
 }
 
@@ -93,65 +203,92 @@ pub fn of(named: &Named<'_>, issuers: &Issuers, now: UnixTime) -> Result<Found, 
 /// whatever that would say: it may be down, and what it calls inactive is refused anyway.
 fn of_token(
     token: &str,
-    (issuer, span): (Option<&str>, Option<Duration>),
+    issuer: Option<&str>,
+    span: Option<Duration>,
     issuers: &Issuers,
     now: UnixTime,
-) -> Result<Found, NamedError> {
+) -> Result<(Selector, End), AskedError> {
     let digest =
         || Selector { kind: Kind::Token, issuer: String::new(), value: token_digest(token) };
     let introspecting = issuers.introspecting(token, &IssuerFilter::All);
     if !introspecting.is_empty() {
-        let (_, lifetime) = chosen(introspecting.into_iter(), issuer)?;
-        return Ok(Found { selector: digest(), until: end(span, lifetime, now)? });
+        let tokens = Tokens::of(introspecting.into_iter(), issuer)?;
+        return Ok((digest(), tokens.end(Kind::Token, span)?));
     }
     if issuer.is_some() || span.is_some() {
-        return Err(NamedError::SaysItself);
+        return Err(AskedError::SaysItself);
     }
     let verified = issuers
         .prepare(token, &IssuerFilter::All, now)
         .and_then(|candidate| candidate.verify(now))
-        .map_err(NamedError::Token)?;
+        .map_err(AskedError::Token)?;
     let issuer = verified.issuer.clone().into_string();
     let selector = match &verified.jti {
         Some(jti) => Selector { kind: Kind::Jti, issuer, value: jti.clone().into_string() },
         None => digest(),
     };
-    Ok(Found { selector, until: verified.lookup.until })
+    Ok((selector, End::At(verified.lookup.until)))
 }
 
-/// When an entry may be forgotten: not before the longest-lived token that it could be about.
-fn end(
-    span: Option<Duration>,
-    lifetime: Option<Duration>,
-    now: UnixTime,
-) -> Result<UnixTime, NamedError> {
-    match (span, lifetime) {
-        (Some(span), Some(least)) if span < least => Err(NamedError::SpanTooShort(least)),
-        (Some(span), _) => Ok(now.plus(span)),
-        (None, Some(span)) => Ok(now.plus(span)),
-        (None, None) => Err(NamedError::SpanNeeded),
-    }
-}
-
-/// The `iss` under which entries are written, and how long a token of it may live at most, leeway
-/// included. Entries that share an `iss` count together: the longest life holds.
-fn chosen<'i>(
-    entries: impl Iterator<Item = &'i IssuerSettings>,
-    named: Option<&str>,
-) -> Result<(String, Option<Duration>), NamedError> {
-    let iss = |entry: &IssuerSettings| entry.issuer.clone().unwrap_or_else(|| ISSUER_OFF.into());
-    let matches = |entry: &&IssuerSettings| named.is_none_or(|named| iss(entry) == named);
-    let mut entries = entries.filter(matches);
-    let Some(first) = entries.next() else {
-        return Err(NamedError::IssuerUnknown(named.unwrap_or_default().to_owned()));
-    };
-    let issuer = iss(first);
-    let mut lifetime = first.lives_at_most();
-    for entry in entries {
-        if iss(entry) != issuer {
-            return Err(NamedError::IssuerNeeded);
+impl Tokens {
+    /// Of the entries with this `iss`, or of all when they share one: the longest life and the
+    /// largest leeway hold.
+    fn of<'i>(
+        entries: impl Iterator<Item = &'i IssuerSettings>,
+        named: Option<&str>,
+    ) -> Result<Self, AskedError> {
+        let iss = |entry: &'i IssuerSettings| entry.issuer.as_deref().unwrap_or(ISSUER_OFF);
+        let mut entries = entries.filter(|entry| named.is_none_or(|named| iss(entry) == named));
+        let Some(first) = entries.next() else {
+            return Err(AskedError::IssuerUnknown(named.unwrap_or_default().to_owned()));
+        };
+        let is_keyed = |entry: &IssuerSettings| entry.check != TokenCheck::Introspection;
+        let mut tokens = Self {
+            issuer: iss(first).to_owned(),
+            lifetime: first.lives_at_most(),
+            leeway: first.leeway,
+            keyed: is_keyed(first),
+        };
+        for entry in entries {
+            if iss(entry) != tokens.issuer {
+                return Err(AskedError::IssuerNeeded);
+            }
+            tokens.lifetime = tokens.lifetime.zip(entry.lives_at_most()).map(|(a, b)| a.max(b));
+            tokens.leeway = tokens.leeway.max(entry.leeway);
+            tokens.keyed |= is_keyed(entry);
         }
-        lifetime = lifetime.zip(entry.lives_at_most()).map(|(a, b)| a.max(b));
+        Ok(tokens)
     }
-    Ok((issuer, lifetime))
+
+    /// When an entry may be forgotten: not before the longest-lived token that it could be about.
+    fn end(&self, kind: Kind, span: Option<Duration>) -> Result<End, AskedError> {
+        match (span, self.lifetime) {
+            (Some(span), Some(least)) if span < least => Err(AskedError::SpanTooShort(least)),
+            (Some(span), _) => Ok(End::For(span)),
+            // What a stolen key signs, it signs for ever.
+            (None, _) if matches!(kind, Kind::Issuer | Kind::Kid) => Ok(End::Never),
+            (None, Some(least)) => Ok(End::For(least)),
+            (None, None) => Err(AskedError::SpanNeeded),
+        }
+    }
+
+    /// Up to which `iat` tokens are refused. The issuer's clock may be ahead by the leeway.
+    fn issued_before(
+        &self,
+        kind: Kind,
+        asked: Option<i64>,
+        now: UnixTime,
+    ) -> Result<Option<IssuedBefore>, AskedError> {
+        let Some(asked) = asked.map(UnixTime) else {
+            return Ok(kind.is_dated().then_some(IssuedBefore::Now { leeway: self.leeway }));
+        };
+        if asked > now.plus(self.leeway) {
+            return Err(AskedError::InFuture);
+        }
+        let is_over = |lifetime: Duration| asked.plus(lifetime) <= now;
+        if asked < UnixTime(0) || self.lifetime.is_some_and(is_over) {
+            return Err(AskedError::LongPast);
+        }
+        Ok(Some(IssuedBefore::At(asked)))
+    }
 }
