@@ -23,6 +23,8 @@ mod apps;
 
 mod authorise;
 mod blocklist;
+mod revocations;
+mod two_gateways;
 mod bounds;
 mod check;
 mod check_online;

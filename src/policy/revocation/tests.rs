@@ -11,7 +11,7 @@ const A: &str = "https://a.test";
 const DAY: u64 = 24 * 60 * 60;
 
 fn entry(name: &str, change: impl FnOnce(&mut IssuerSettings)) -> IssuerSettings {
-    let mut settings = IssuerSettings::new(name, vec![Algorithm::Es256]);
+    let mut settings = IssuerSettings::new(name, vec![Algorithm::ES256]);
     settings.issuer = Some(A.to_owned());
     change(&mut settings);
     settings
@@ -41,7 +41,7 @@ fn introspected(required: &[&str]) -> IssuerSettings {
 /// Two entries for one `iss`, as for a shared secret beside public keys.
 fn shared_name() -> Issuers {
     let other = entry("b", |settings| {
-        settings.algorithms = vec![Algorithm::Hs256];
+        settings.algorithms = vec![Algorithm::HS256];
         settings.max_lifetime = Some(Duration::from_secs(2 * DAY));
         settings.leeway = Duration::from_secs(10);
     });
