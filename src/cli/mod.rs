@@ -50,7 +50,7 @@ enum Verb {
     /// Make, rotate and publish keys of your own
     Keys(keys::KeysArgs),
     /// Revoke a token, or all tokens of a user, session, client, issuer or key
-    Revoke(revoke::RevokeArgs),
+    Revoke(Box<revoke::RevokeArgs>),
     /// What is on the blocklist; lift an entry; acknowledge a loss
     Revocations(revocations::RevocationsArgs),
     /// How the running gateway is
