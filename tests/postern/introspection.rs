@@ -261,6 +261,48 @@ fn the_blocklist_holds_for_opaque_tokens() {
     refused(&gateway, &app, by_jti, 401, "revoked");
 }
 
+/// By what the answer says of the token, an answer that was kept included; and by its issuer. No key
+/// verifies it.
+#[test]
+fn every_selector_holds_for_opaque_tokens() {
+    let (app, endpoint, gateway) = start("cache = \"1m\"\nrequired_claims = [\"sub\", \"exp\"]");
+    let mut said = good();
+    said["sid"] = json!("s-1");
+    endpoint.say(TOKEN, said);
+    let mut undated = good();
+    undated.as_object_mut().unwrap().remove("iat");
+    undated["sub"] = json!("bob");
+    undated["client_id"] = json!("other");
+    endpoint.say("another", undated);
+    let jwt = Token::good().claim("sub", "ada").claim("sid", "s-1").claim("azp", "app");
+    let jwt = jwt.sign(Key::shared("ES256"));
+    let works = |token: &str| gateway.get("/api/x").bearer(token).send().expect(200);
+    for (kind, value) in [("sub", "ada"), ("sid", "s-1"), ("client", "app"), ("issuer", PROVIDER)] {
+        works(TOKEN);
+        let mut body = json!({ kind: value });
+        if kind != "issuer" {
+            body["of_issuer"] = json!(PROVIDER);
+        }
+        let entry = gateway.revoke(&body).expect(201).json();
+        refused(&gateway, &app, TOKEN, 401, "revoked");
+        works(&jwt);
+        if kind == "issuer" {
+            refused(&gateway, &app, "another", 401, "revoked");
+        } else {
+            works("another");
+        }
+        let id = entry["id"].as_str().unwrap();
+        gateway.admin_request("DELETE", &format!("/revocations/{id}")).send().expect(204);
+    }
+    // Nothing says that it is newer.
+    gateway.revoke(&json!({"sub": "bob", "of_issuer": PROVIDER, "issued_before": 1})).expect(400);
+    let old = json!({"sub": "bob", "of_issuer": PROVIDER, "issued_before": unix_now() - 3600});
+    gateway.revoke(&old).expect(201);
+    refused(&gateway, &app, "another", 401, "revoked");
+    let answer = gateway.revoke(&json!({"kid": "k", "of_issuer": PROVIDER})).expect(400);
+    assert!(answer.text().contains("no key verifies"), "{}", answer.text());
+}
+
 #[test]
 fn revoking_an_opaque_token_needs_what_nobody_knows() {
     let (_app, _endpoint, gateway) = start("");

@@ -52,6 +52,35 @@ fn access_tokens_and_id_tokens() {
     }
 }
 
+/// A fetched key is revoked like a configured one, before it was ever fetched as well; what the
+/// provider still publishes changes nothing about that.
+#[test]
+fn fetched_keys_and_their_issuer_can_be_revoked() {
+    let (app, keys) = (Upstream::start(), JwksServer::start());
+    let [first, second, third] = ["k1", "k2", "k3"].map(|kid| Key::generate("ES256", kid));
+    keys.set("/jwks", Page::keys(&[&first, &second]));
+    let entry = format!(
+        "algorithms = [\"ES256\"]\njwks_url = \"{}/jwks\"\ncooldown = \"1s\"",
+        keys.origin()
+    );
+    let gateway = Gateway::start(&setup(&app).issuer("main", &entry, &[]));
+    let token = |key: &Key| Token::good().sign(key);
+    let cached = token(&first);
+    call(&gateway, &cached).expect(200);
+    gateway.revoke(&serde_json::json!({"kid": "k1"})).expect(201);
+    gateway.revoke(&serde_json::json!({"kid": "k3"})).expect(201);
+    refused(&gateway, &app, "/api/x", &cached, "in the cache");
+    refused(&gateway, &app, "/api/x", &token(&first), "fresh");
+    call(&gateway, &token(&second)).expect(200);
+    keys.set("/jwks", Page::keys(&[&first, &second, &third]));
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    refused(&gateway, &app, "/api/x", &token(&third), "revoked before it was published");
+    refused(&gateway, &app, "/api/x", &cached, "after a refresh");
+    call(&gateway, &token(&second)).expect(200);
+    gateway.revoke(&serde_json::json!({"issuer": crate::harness::tokens::ISSUER})).expect(201);
+    refused(&gateway, &app, "/api/x", &token(&second), "its issuer");
+}
+
 /// `typ` and the claims that RFC 9068 §2.2 requires, one by one.
 #[test]
 fn what_an_access_token_must_have() {
