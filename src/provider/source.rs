@@ -227,8 +227,8 @@ impl Source {
         if self.has(kid) {
             return Ask::Told(Looked::Again);
         }
-        let in_vain = kid.is_some_and(|kid| self.unknown.contains(kid, now));
         let cooldown = self.settings.borrow().cooldown;
+        let in_vain = kid.is_some_and(|kid| self.unknown.contains(kid, now, cooldown));
         let mut state = self.state();
         if in_vain && state.is_current() {
             return Ask::Told(Looked::Unknown);

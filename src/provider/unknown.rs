@@ -9,8 +9,13 @@ use tokio::time::Instant;
 /// Most that are remembered of one source; each is at most 256 bytes.
 const KIDS_MAX: u64 = 10_000;
 
-/// How long a kid is not looked for again. A refresh that brings it ends this at once.
+/// How long a kid is remembered at most.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// How many cooldowns a kid is not looked for again: short, because a provider may sign with a key
+/// before each of its replicas publishes it; long enough that one forged kid, sent again and again,
+/// does not use up every cooldown. A refresh that brings the key ends this at once.
+const COOLDOWNS: u32 = 3;
 
 /// The key ids that one source did not have when it was asked.
 pub(super) struct UnknownKids {
@@ -27,8 +32,9 @@ impl UnknownKids {
     }
 
     /// Whether it was looked for in vain a short while ago.
-    pub(super) fn contains(&self, kid: &str, now: Instant) -> bool {
-        self.kids.get(kid).is_some_and(|at| now.saturating_duration_since(at) < FORGOTTEN_AFTER)
+    pub(super) fn contains(&self, kid: &str, now: Instant, cooldown: Duration) -> bool {
+        let span = cooldown.saturating_mul(COOLDOWNS).min(FORGOTTEN_AFTER);
+        self.kids.get(kid).is_some_and(|at| now.saturating_duration_since(at) < span)
     }
 
     /// Remembers that nobody has it.
@@ -50,12 +56,17 @@ mod tests {
     fn it_forgets_in_time_and_when_told() {
         let unknown = UnknownKids::new();
         let now = Instant::now();
+        let cooldown = Duration::from_secs(10);
+        let contains = |kid, now| unknown.contains(kid, now, cooldown);
         unknown.insert("a", now);
         unknown.insert("b", now);
-        assert!(unknown.contains("a", now) && !unknown.contains("c", now));
+        assert!(contains("a", now) && !contains("c", now));
         unknown.forget("a");
-        assert!(!unknown.contains("a", now) && unknown.contains("b", now));
-        assert!(!unknown.contains("b", now + FORGOTTEN_AFTER));
+        assert!(!contains("a", now) && contains("b", now));
+        assert!(contains("b", now + cooldown * 3 - Duration::from_secs(1)));
+        assert!(!contains("b", now + cooldown * 3), "a replica may be late with the key");
+        let hour = Duration::from_secs(3600);
+        assert!(!unknown.contains("b", now + FORGOTTEN_AFTER, hour), "never longer than that");
     }
 
     /// Strangers choose the kid (8725bis §3.10): whatever they send, it does not grow.

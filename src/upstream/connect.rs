@@ -15,8 +15,9 @@ use crate::policy::upstream::Server;
 
 /// A response head above this size is a malformed response (502).
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// More response fields than this are a malformed response (502).
-const FIELDS_MAX: usize = 256;
+/// More response fields than this are a malformed response (502); as many as hyper has room for
+/// without asking for memory, and as many as other gateways take.
+const FIELDS_MAX: usize = 100;
 
 /// What the connection may be used for.
 #[derive(Clone, Copy, PartialEq, Eq)]

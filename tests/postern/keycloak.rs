@@ -23,6 +23,7 @@ fn setup(app: &Upstream, keycloak: &Keycloak, max_stale: &str) -> Setup {
     Setup::bare()
         .upstream("app", &app.url())
         .issuer("keycloak", &lines, &[])
+        .set("identity.headers", "X-Auth-Roles", "\"/realm_access/roles\"")
         .route("public", "path = \"/public/*\"\nauth = \"none\"")
         .route("api", "path = \"/api/*\"\nrequire = { roles = [\"reader\"] }")
         .route("admin", "path = \"/admin/*\"\nrequire = { roles = [\"admin\"] }")
@@ -125,7 +126,7 @@ fn restarts_while_down(mut gateway: Gateway, app: &Upstream, keycloak: &mut Keyc
 
 /// Down for less than max_stale, for more, and back.
 fn outage(app: &Upstream, keycloak: &mut Keycloak) {
-    let gateway = Gateway::start(&setup(app, keycloak, "20s"));
+    let gateway = Gateway::start(&setup(app, keycloak, "30s"));
     let token = keycloak.token();
     call(&gateway, &token).expect(200);
     keycloak.stop();
@@ -135,7 +136,7 @@ fn outage(app: &Upstream, keycloak: &mut Keycloak) {
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("outage: 200 for {:?}", start.elapsed());
-    eventually("max_stale is over", Duration::from_secs(30), || {
+    eventually("max_stale is over", Duration::from_secs(40), || {
         call(&gateway, &token).status != 200
     });
     app.forget();

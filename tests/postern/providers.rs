@@ -162,14 +162,15 @@ fn opaque_tokens() {
         refused(&gateway, &app, "/api/x", "nobody-knows-this-one", "an unknown token");
         provider.revoke(&token);
         refused(&gateway, &app, "/api/x", &token, "revoked at the provider");
-        let token = provider.token("/opaque");
-        call(&gateway, &token).expect(200);
-        provider.stop();
-        app.forget();
-        let answer = call(&gateway, &token).refused(503);
-        assert!(answer.header("retry-after").is_some());
-        app.saw_nothing("the provider cannot be asked");
         assert!(!gateway.output().contains(GATEWAY_SECRET));
-        provider.start_again();
+        if method == "post" {
+            let token = provider.token("/opaque");
+            call(&gateway, &token).expect(200);
+            provider.stop();
+            app.forget();
+            let answer = call(&gateway, &token).refused(503);
+            assert!(answer.header("retry-after").is_some());
+            app.saw_nothing("the provider cannot be asked");
+        }
     }
 }

@@ -25,32 +25,33 @@ fn key() -> &'static Key {
 }
 
 /// One fetching entry behind a trusted proxy.
-fn gateway(app: &Upstream, keys: &JwksServer, lines: &str) -> Gateway {
+fn setup(app: &Upstream, keys: &JwksServer, lines: &str) -> Setup {
     let entry = format!("algorithms = [\"ES256\"]\njwks_url = \"{}/jwks\"\n{lines}", keys.origin());
-    let setup = Setup::bare()
+    Setup::bare()
         .upstream("app", &app.url())
         .issuer("main", &entry, &[])
         .route("api", "path = \"/api/*\"")
         .set("listen", "plain", "\"127.0.0.1:0\"")
         .set("listen", "trusted_proxies", "[\"127.0.0.1/32\"]")
         .set("log", "level", "\"info\"")
-        // The contract's default: it is the many addresses that get past it.
-        .set("auth_failures", "rate", "\"20/1m\"");
-    Gateway::start(&setup)
+}
+
+fn gateway(app: &Upstream, keys: &JwksServer, lines: &str) -> Gateway {
+    Gateway::start(&setup(app, keys, lines))
 }
 
 fn call(gateway: &Gateway, token: &str) -> Answer {
     gateway.get("/api/x").bearer(token).send()
 }
 
-/// One connection's share, a hundred requests at a time: every kid is new, and every ten requests
+/// One connection's share, twenty requests at a time: every kid is new, and every ten requests
 /// come from another client.
 fn storm(endpoint: &Endpoint, share: usize, wrong: &AtomicUsize) {
     let mut connection = endpoint.connect();
-    for batch in 0..REQUESTS / CONNECTIONS / 100 {
+    for batch in 0..REQUESTS / CONNECTIONS / 20 {
         let mut bytes = Vec::new();
-        for number in 0..100 {
-            let number = batch * 100 + number;
+        for number in 0..20 {
+            let number = batch * 20 + number;
             let kid = format!("{share}-{number}");
             let token = Token::good().header("kid", kid).with_signature(key(), &[7; 64]);
             let client = format!("10.{share}.{}.{}", number / 10 / 256, number / 10 % 256);
@@ -58,7 +59,7 @@ fn storm(endpoint: &Endpoint, share: usize, wrong: &AtomicUsize) {
             bytes.extend(request.header("X-Forwarded-For", &client).bytes());
         }
         connection.write(&bytes);
-        for _ in 0..100 {
+        for _ in 0..20 {
             if connection.answer("GET").status != 401 {
                 wrong.fetch_add(1, Ordering::SeqCst);
             }
@@ -72,7 +73,9 @@ fn storm(endpoint: &Endpoint, share: usize, wrong: &AtomicUsize) {
 fn a_storm_of_unknown_kids() {
     let (app, keys) = (Upstream::start(), JwksServer::start());
     keys.set("/jwks", Page::keys(&[key()]));
-    let gateway = gateway(&app, &keys, "refresh = \"1h\"\ncooldown = \"2s\"");
+    // The contract's default: it is the many addresses that get past it.
+    let setup = setup(&app, &keys, "refresh = \"1h\"\ncooldown = \"2s\"");
+    let gateway = Gateway::start(&setup.set("auth_failures", "rate", "\"20/1m\""));
     gateway.readyz(200);
     assert_eq!(keys.fetches("/jwks"), 1, "at the start");
     let load = Load::start(&gateway, 1, vec![Token::good().sign(key())]);

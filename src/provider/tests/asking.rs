@@ -104,6 +104,22 @@ async fn an_unknown_kid_is_asked_for_again_after_a_minute() {
     assert!(bench.request(&late.token()).await.is_ok());
 }
 
+/// The answer to an older question says nothing of a key that is younger than it.
+#[tokio::test(start_paused = true)]
+async fn who_joins_an_older_question_may_ask_again() {
+    let (key, late) = (Key::new("a"), Key::new("late"));
+    let bench = Bench::started(key_source("main"), &[&key]).await;
+    bench.main().now(|script| script.takes = seconds(2));
+    let (_, looked) = tokio::join!(bench.look("nobody's"), async {
+        pass(seconds(1)).await;
+        bench.main().publishes(&[&key, &late]);
+        bench.look("late").await
+    });
+    assert_eq!((looked, bench.main().fetches()), (Looked::Unknown, 2));
+    pass(seconds(10)).await;
+    assert!(bench.request(&late.token()).await.is_ok(), "after the cooldown, not a minute later");
+}
+
 /// Tokens without kid: the provider may have a new key without one, or the token is forged.
 #[tokio::test(start_paused = true)]
 async fn tokens_without_a_kid_are_looked_after_too() {

@@ -45,7 +45,7 @@ impl Keycloak {
     pub fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal(Signal::TERM);
-        process.wait(Duration::from_secs(60));
+        process.wait(Duration::from_secs(120));
     }
 
     /// Starts it where it was, with the database that it had.
