@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Admin, Answer, response};
+use super::{Admin, Answer, Part, response};
 use crate::provider::KeySourceStatus;
 
 /// The process answers: it lives.
@@ -14,8 +14,9 @@ pub(super) fn live() -> Answer {
 }
 
 /// Red until configuration, keys and store have been ready once, and while draining. A store or a
-/// provider that is down later is told, not red: everything else still works.
-pub(super) fn ready(admin: &Admin, query: Option<&str>) -> Answer {
+/// provider that is down later is told, not red: everything else still works. A listener for probes
+/// alone may face the network: there nobody is told where providers are and how they fail.
+pub(super) fn ready(admin: &Admin, query: Option<&str>, part: Part) -> Answer {
     let policy = admin.gateway.policy.load();
     let store = admin.blocklist.status();
     let providers = &admin.gateway.providers;
@@ -39,7 +40,7 @@ pub(super) fn ready(admin: &Admin, query: Option<&str>) -> Answer {
         let _ = writeln!(lines, "[{mark}] {name} {detail}");
     }
     for source in providers.status() {
-        let _ = writeln!(lines, "{}", describe_keys(&source));
+        let _ = writeln!(lines, "{}", describe_keys(&source, part));
     }
     for warning in &store.warnings {
         let _ = writeln!(lines, "[!] {warning}");
@@ -58,7 +59,7 @@ fn describe(store: &crate::blocklist::Status) -> String {
     words
 }
 
-fn describe_keys(source: &KeySourceStatus) -> String {
+fn describe_keys(source: &KeySourceStatus, part: Part) -> String {
     let mark = match (source.keys, source.had_keys || !source.required) {
         (1.., _) => '+',
         (0, true) => '!',
@@ -68,8 +69,10 @@ fn describe_keys(source: &KeySourceStatus) -> String {
     if let Some(age) = source.age {
         let _ = write!(line, ", fetched {} s ago", age.as_secs());
     }
-    if let Some(error) = &source.last_error {
-        let _ = write!(line, " ({error})");
+    match (&source.last_error, part) {
+        (Some(error), Part::All) => drop(write!(line, " ({error})")),
+        (Some(_), Part::Health) => line.push_str(" (the last fetch failed)"),
+        (None, _) => {}
     }
     line
 }

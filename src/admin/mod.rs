@@ -103,7 +103,7 @@ async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer
     match (request.method(), path.as_str()) {
         (&Method::GET | &Method::HEAD, "/livez") => return health::live(),
         (&Method::GET | &Method::HEAD, "/readyz") => {
-            return health::ready(admin, request.uri().query());
+            return health::ready(admin, request.uri().query(), part);
         }
         _ if part == Part::Health => return problem(StatusCode::NOT_FOUND, "Not Found"),
         _ => {}

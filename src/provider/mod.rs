@@ -153,7 +153,7 @@ impl Providers {
                 running.push(kept);
             }
         }
-        self.forget_files(wanted);
+        self.forget_files();
         async move {
             let longest = first_tries.iter().map(|(_, timeout)| *timeout).max().unwrap_or_default();
             let all = async {
@@ -196,7 +196,7 @@ impl Providers {
         }
         // An entry whose source has just gone, or is not there yet.
         let mut best = if sources.is_empty() { Looked::Unavailable } else { Looked::Unknown };
-        // Side by side; the first that has the key is enough.
+        // Side by side. The first that has the key is enough; whether one has it, only a kid tells.
         poll_fn(|context| {
             looks.retain_mut(|look| match look.as_mut().poll(context) {
                 Poll::Ready(looked) => {
@@ -205,7 +205,7 @@ impl Providers {
                 }
                 Poll::Pending => true,
             });
-            if best == Looked::Again || looks.is_empty() {
+            if looks.is_empty() || (best == Looked::Again && kid.is_some()) {
                 Poll::Ready(best)
             } else {
                 Poll::Pending
@@ -253,10 +253,11 @@ impl Providers {
     }
 
     /// Removes the last-good files of sources that are gone.
-    fn forget_files(&self, wanted: Vec<Arc<KeySource>>) {
-        let last_good = self.around.last_good.clone();
+    fn forget_files(&self) {
+        let (last_good, policy) = (self.around.last_good.clone(), self.around.policy.clone());
         drop(tokio::task::spawn_blocking(move || {
-            if let Err(error) = last_good.retain(&wanted) {
+            // As they are now: a change that came meanwhile may want again what was gone.
+            if let Err(error) = last_good.retain(&policy.load().key_sources) {
                 tracing::warn!(%error, "kept keys of issuers that are gone were not removed");
             }
         }));

@@ -40,7 +40,8 @@ pub(super) async fn facts(
     }
     let answer = introspector.ask(asked.token()).await;
     let answer = answer.map_err(|_: Unavailable| Rejection::IntrospectionUnavailable)?;
-    match asked.accept(&answer.body, settings.cache, now) {
+    // The token may have expired while its provider was asked.
+    match asked.accept(&answer.body, settings.cache, UnixTime::now()) {
         Ok(verified) => {
             let verified = Arc::new(verified);
             introspector.keep(asked.token(), &answer, &verified);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use self::reload::{FirstTries, Reloader};
 use self::watch_files::WatchedFiles;
@@ -129,6 +130,8 @@ fn raise_descriptor_limit() {
 async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     let Loaded { config, source } = loaded;
     let limiters = Arc::new(Registry::default());
+    // Before they are read: a change in between is then one that is seen.
+    let files = WatchedFiles::of(&config, &source);
     let (parts, listeners, writer) = start::prepare(&config, &source, &limiters).await?;
     let addresses = listeners.document();
     let crew = start::Crew::hire(&config, &parts, listeners.public)?;
@@ -153,6 +156,8 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         limiters: limiters.clone(),
         gateway: parts.gateway.clone(),
         blocklist: parts.blocklist.clone(),
+        files,
+        again: None,
     };
     wait_for_the_end(inbox, reloader, &limiters).await?;
     admin.draining.store(true, Ordering::Release);
@@ -180,22 +185,20 @@ async fn wait_for_the_end(
     let mut hang_up = listen(SignalKind::hangup())?;
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut look = tokio::time::interval(FILES_EVERY);
-    let mut files = WatchedFiles::of(&reloader.config, &reloader.source);
+    // A look that took long is not made up for.
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => drop(reloader.reload()),
+            _ = hang_up.recv() => drop(reloader.reload().await),
             command = inbox.recv() => match command {
-                Some(Command::Reload(told)) => tell(reloader.reload(), &reloader.gateway, told),
+                Some(Command::Reload(told)) => {
+                    tell(reloader.reload().await, &reloader.gateway, told);
+                }
                 Some(Command::Drain) | None => return Ok(()),
             },
-            _ = look.tick() => {
-                if files.have_changed() {
-                    reloader.reread_files();
-                }
-                continue;
-            }
+            _ = look.tick() => reloader.look_at_files().await,
             _ = sweep.tick() => {
                 let limiters = limiters.clone();
                 let failures = reloader.failures();
@@ -205,10 +208,8 @@ async fn wait_for_the_end(
                         failures.sweep();
                     }
                 }));
-                continue;
             }
         }
-        files = WatchedFiles::of(&reloader.config, &reloader.source);
     }
 }
 

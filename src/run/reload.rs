@@ -3,13 +3,19 @@
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::watch_files::WatchedFiles;
 use super::{environment, store};
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Loaded, Source};
 use crate::limit::{AuthFailures, Registry};
 use crate::policy::{self, Context, FileAccess};
 use crate::proxy::Gateway;
+
+/// How soon a changed file that could not be used is tried again: what was missing may have been
+/// something else, such as the answer of a `…_command`.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Everything that a reload needs, and the configuration in force.
 pub(super) struct Reloader {
@@ -20,6 +26,10 @@ pub(super) struct Reloader {
     pub(super) limiters: Arc<Registry>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) blocklist: Arc<Blocklist>,
+    /// Its files, as they were before they were read for what is in force.
+    pub(super) files: WatchedFiles,
+    /// When to try again to read them.
+    pub(super) again: Option<Instant>,
 }
 
 /// Ends when every source of keys that a reload has added was tried once.
@@ -32,8 +42,11 @@ impl Reloader {
     /// # Errors
     ///
     /// Every problem, as text; nothing has changed then.
-    pub(super) fn reload(&mut self) -> Result<FirstTries, String> {
-        let result = self.read().and_then(|loaded| self.put_in_force(loaded));
+    pub(super) async fn reload(&mut self) -> Result<FirstTries, String> {
+        let result = match self.read().await {
+            Ok(loaded) => self.put_in_force(loaded).await,
+            Err(problems) => Err(problems),
+        };
         match &result {
             Ok(_) => tracing::info!("configuration reloaded"),
             Err(problems) => {
@@ -45,14 +58,20 @@ impl Reloader {
         result
     }
 
-    /// Compiles the configuration in force again, for certificates and keys that have changed.
-    pub(super) fn reread_files(&self) {
-        match self.compile(&self.config, &self.source) {
+    /// Compiles the configuration in force again if certificates or keys have changed.
+    pub(super) async fn look_at_files(&mut self) {
+        let due = self.again.is_some_and(|again| Instant::now() >= again);
+        if !self.files.have_changed() && !due {
+            return;
+        }
+        match self.compile(&self.config, &self.source).await {
             Ok(snapshot) => {
                 drop(self.swap(snapshot));
+                self.again = None;
                 tracing::info!("certificates and keys read again");
             }
             Err(problems) => {
+                self.again = Some(Instant::now() + TRY_AGAIN_AFTER);
                 tracing::error!(
                     "a changed file is not usable; the old ones stay in force:\n{problems}"
                 );
@@ -65,23 +84,30 @@ impl Reloader {
         self.gateway.policy.load().failures.as_ref().map(|(_, failures)| failures.clone())
     }
 
-    fn read(&self) -> Result<Loaded, String> {
-        match &self.file {
-            None => Ok(Loaded { config: self.config.clone(), source: self.source.clone() }),
-            Some(path) => config::load(path, &self.sets, &environment, config::Options::ONLINE)
-                .map_err(|failure| failure.to_string()),
-        }
+    async fn read(&self) -> Result<Loaded, String> {
+        let Some(path) = self.file.clone() else {
+            return Ok(Loaded { config: self.config.clone(), source: self.source.clone() });
+        };
+        let sets = self.sets.clone();
+        aside(move || {
+            config::load(&path, &sets, &environment, config::Options::ONLINE)
+                .map_err(|failure| failure.to_string())
+        })
+        .await
     }
 
-    fn put_in_force(&mut self, loaded: Loaded) -> Result<FirstTries, String> {
+    async fn put_in_force(&mut self, loaded: Loaded) -> Result<FirstTries, String> {
         let Loaded { config, source } = loaded;
-        let snapshot = self.compile(&config, &source)?;
+        // Before they are read: a change in between is then one that is seen.
+        let files = WatchedFiles::of(&config, &source);
+        let snapshot = self.compile(&config, &source).await?;
         for section in fixed_sections(&self.config, &config) {
             tracing::warn!("a change of {section} takes effect at the next start");
         }
         self.blocklist.set_on_loss(store::on_loss(&config));
         let first_tries = self.swap(snapshot);
         (self.config, self.source) = (config, source);
+        (self.files, self.again) = (files, None);
         Ok(first_tries)
     }
 
@@ -92,17 +118,30 @@ impl Reloader {
         Box::pin(providers.follow())
     }
 
-    fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {
-        let previous = self.gateway.policy.load();
-        let context = Context {
-            source,
-            limiters: &self.limiters,
-            previous: Some(&previous),
-            environment: &environment,
-            access: FileAccess::Online,
-        };
-        policy::compile(config, context).map_err(|problems| problems.render(source))
+    async fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {
+        let (config, source) = (config.clone(), source.clone());
+        let (limiters, previous) = (self.limiters.clone(), self.gateway.policy.load_full());
+        aside(move || {
+            let context = Context {
+                source: &source,
+                limiters: &limiters,
+                previous: Some(&previous),
+                environment: &environment,
+                access: FileAccess::Online,
+            };
+            policy::compile(&config, context).map_err(|problems| problems.render(&source))
+        })
+        .await
     }
+}
+
+/// Files and `…_command`s take their time; the runtime of this task also answers probes and asks
+/// providers, and must not stand still meanwhile.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.unwrap_or_else(|_| Err("reading it went wrong inside the gateway".to_owned()))
 }
 
 /// What is settled at the start: changes are told, not made.

@@ -147,11 +147,18 @@ fn a_secret_of_the_operators_own() {
 #[test]
 fn the_health_listener_serves_health_alone() {
     let app = Upstream::start();
+    let down = "algorithms = [\"ES256\"]\njwks_url = \"http://127.0.0.1:1/jwks\"\nrequired = false";
     let setup = Setup::standard(&app).set("listen", "health", "\"127.0.0.1:0\"");
+    let setup = setup.issuer("down", down, &[]);
     let gateway = Gateway::start(&setup);
     let health = crate::harness::client::Endpoint::http(gateway.address("health"));
     health.request("GET", "/livez").send().expect(200);
     health.request("GET", "/readyz").send().expect(200);
+    // It may face the network: where providers are, and how they fail, is not for everybody.
+    let verbose = health.request("GET", "/readyz?verbose").send().expect(200).text();
+    assert!(verbose.contains("keys of down") && !verbose.contains("127.0.0.1"), "{verbose}");
+    let verbose = gateway.admin().request("GET", "/readyz?verbose").send().expect(200).text();
+    assert!(verbose.contains("127.0.0.1"), "{verbose}");
     for (method, path) in [("POST", "/reload"), ("POST", "/revocations"), ("GET", "/public/x")] {
         let request = health.request(method, path).bearer(&gateway.admin_secret());
         let answer = request.json(&json!({"jti": "a"})).send();

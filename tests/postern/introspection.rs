@@ -41,6 +41,9 @@ impl Endpoint {
                 std::thread::sleep(Duration::from_secs(3));
                 drop(stream.flush());
                 return After::Close;
+            } else if let Some(said) = said.strip_prefix("late ") {
+                std::thread::sleep(Duration::from_millis(2500));
+                reply(stream, "200 OK", &[], said);
             } else {
                 reply(stream, "200 OK", &[("Content-Type", "application/json")], &said);
             }
@@ -200,6 +203,16 @@ fn no_answer_is_no_admission() {
     }
     assert_eq!(output.matches("cannot be asked").count(), 1, "once a minute:\n{output}");
     assert_eq!(output.matches("no answer that RFC 7662 knows").count(), 1, "{output}");
+}
+
+/// The time that counts is that of the answer.
+#[test]
+fn a_token_that_expires_while_its_provider_is_asked() {
+    let (app, endpoint, gateway) = start("leeway = \"0s\"");
+    let mut last = good();
+    last["exp"] = json!(unix_now() + 1);
+    endpoint.say(TOKEN, format!("late {last}"));
+    refused(&gateway, &app, TOKEN, 401, "expired");
 }
 
 #[test]

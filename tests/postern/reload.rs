@@ -7,10 +7,10 @@ use rustix::process::Signal;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::keys::Key;
-use crate::harness::setup::Setup;
-use crate::harness::soon;
+use crate::harness::setup::{Setup, private};
 use crate::harness::tokens::Token;
 use crate::harness::upstream::Upstream;
+use crate::harness::{eventually, soon};
 
 #[test]
 fn routes_come_and_go_by_sighup() {
@@ -105,6 +105,63 @@ fn revocations_survive_a_reload() {
     app.forget();
     gateway.get("/api/x").bearer(&signed).send().refused(401);
     app.saw_nothing("after the reload");
+}
+
+/// An entry whose secret a slow command knows, and one before it with a watched file.
+fn slow_setup(app: &Upstream) -> Setup {
+    let slow = r#"issuer = "https://slow.test"
+audiences = ["slow"]
+algorithms = ["HS256"]
+[[issuers.keys]]
+algorithm = "HS256"
+secret_command = ["sh", "-c", "touch began; sleep 2; echo 0123456789012345678901234567890123456789"]
+"#;
+    Setup::standard(app).issuer("slow", slow, &[])
+}
+
+/// A key file that is replaced while the gateway starts, after it was read: the old key must not
+/// verify until somebody touches the file again.
+#[test]
+fn a_key_file_that_changes_during_the_start() {
+    let app = Upstream::start();
+    let setup = slow_setup(&app);
+    let dir = tempfile::TempDir::new().unwrap();
+    setup.write(dir.path());
+    let (began, file) = (dir.path().join("began"), dir.path().join("main-shared-ES256.key"));
+    let old = Key::shared("ES256");
+    assert!(file.exists(), "the name of the shared key's file");
+    let next = Key::generate("ES256", &old.kid);
+    let pem = next.public_pem();
+    let replaced = std::thread::spawn(move || {
+        while !began.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        private(&file, pem.as_ref());
+    });
+    let gateway = Gateway::start_in(dir, &setup);
+    replaced.join().unwrap();
+    eventually("the new key", std::time::Duration::from_secs(15), || {
+        gateway.get("/api/x").bearer(&Token::good().sign(&next)).send().status == 200
+    });
+    gateway.get("/api/x").bearer(&Token::good().sign(old)).send().refused(401);
+}
+
+/// A command of two seconds: who asks whether the gateway lives meanwhile is answered.
+#[test]
+fn a_slow_command_holds_up_nobody_else() {
+    let app = Upstream::start();
+    let setup = slow_setup(&app);
+    let gateway = Gateway::start(&setup);
+    let began = gateway.dir.path().join("began");
+    std::fs::remove_file(&began).unwrap();
+    gateway.signal(Signal::HUP);
+    soon("the command runs", || began.exists());
+    let start = std::time::Instant::now();
+    gateway.admin().request("GET", "/livez").send().expect(200);
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+    eventually("it is reloaded", std::time::Duration::from_secs(10), || {
+        gateway.stderr().text().contains("configuration reloaded")
+    });
 }
 
 /// Traffic does not notice a reload: no error, no closed connection.

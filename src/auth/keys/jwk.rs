@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -198,7 +200,8 @@ impl<'j> Jwk<'j> {
         };
         let ops: Option<Vec<&str>> = ops.iter().map(Value::as_str).collect();
         let ops = ops.ok_or(KeyError::Jwk("key_ops is an array of strings"))?;
-        if ops.iter().enumerate().any(|(place, op)| ops.iter().take(place).any(|o| o == op)) {
+        let mut seen = HashSet::new();
+        if !ops.iter().all(|op| seen.insert(*op)) {
             return Err(KeyError::Jwk("key_ops has a value twice"));
         }
         if ops.contains(&"verify") { Ok(()) } else { Err(KeyError::Use) }

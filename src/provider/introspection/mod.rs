@@ -247,7 +247,9 @@ impl Introspector {
             Trouble::Answer => answer,
         };
         let now = self.began.elapsed().as_secs() + 1;
-        let due = |at: u64| (at == 0 || now - at >= SAID_AGAIN_AFTER.as_secs()).then_some(now);
+        // Another thread may have come later and been faster: `at` may be after `now`.
+        let again = SAID_AGAIN_AFTER.as_secs();
+        let due = |at: u64| (at == 0 || now.saturating_sub(at) >= again).then_some(now);
         if said.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_err() {
             return;
         }

@@ -214,3 +214,17 @@ async fn several_entries_are_asked_side_by_side() {
     assert_eq!(looked, Looked::Unavailable, "the third may have it");
     assert_eq!(bench.providers.look_again(&wanted(&[], None)).await, Looked::Unavailable);
 }
+
+/// Without a kid, that one of them has been asked does not mean that it has the key.
+#[tokio::test(start_paused = true)]
+async fn a_key_without_a_kid_is_waited_for_at_every_entry() {
+    let (key, new) = (Key::new(""), Key::new(""));
+    let bench = Bench::new(&[key_source("main"), key_source("second")]);
+    for entry in ["main", "second"] {
+        bench.provider(entry).publishes(&[&key]);
+    }
+    bench.providers.follow().await;
+    bench.main().now(|script| script.takes = seconds(2));
+    bench.main().publishes(&[&key, &new]);
+    assert!(bench.request(&new.token()).await.is_ok(), "the slower one has it");
+}

@@ -50,6 +50,20 @@ fn set(jwks: &[Value]) -> KeySet {
     from_jwks(text.as_bytes(), &LISTED, false).unwrap()
 }
 
+/// As large as a document may be, of distinct values: the thread that reads it has other things to
+/// do (CWE-407).
+#[test]
+fn many_key_ops_cost_no_more_than_their_size() {
+    let mut ops: Vec<String> = (0..130_000).map(|number| format!("{number:x}")).collect();
+    ops.push("verify".to_owned());
+    let began = std::time::Instant::now();
+    let keys = set(&[with(ec(), json!({"kid": "es", "key_ops": ops}))]).keys;
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    assert_eq!(keys.len(), 1, "other operations do not hinder verifying");
+    ops.push("0".to_owned());
+    assert!(set(&[with(ec(), json!({"kid": "es", "key_ops": ops}))]).keys.is_empty());
+}
+
 #[test]
 fn good_keys_survive_whatever_stands_beside_them() {
     let good = [
