@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::claims::Checked;
 use super::issuers::Try;
 use super::verified::Basis;
 use super::{IssuerFilter, Issuers, TokenType, Verified, VerifyError, claims, header, json};
@@ -74,26 +75,41 @@ impl Issuers {
 
 impl Candidate<'_> {
     /// The signature, with the algorithm of each possible key and no other, then the claims, then
-    /// the times.
+    /// the times. Where entries share a key, the first whose claims the token has counts.
     ///
     /// # Errors
     ///
     /// [`VerifyError::Signature`] when no key made it; else what is wrong with the claims.
     pub fn verify(self, now: UnixTime) -> Result<Verified, VerifyError> {
         let made_it = |try_: &&Try<'_>| try_.key.verifies(self.message, self.signature);
-        let made = self.tries.iter().find(made_it).ok_or(VerifyError::Signature)?;
+        let (mut accepted, mut refusal) = (None, None);
+        for made in self.tries.iter().filter(made_it) {
+            match self.check(made) {
+                Ok(checked) => {
+                    accepted = Some((made, checked));
+                    break;
+                }
+                Err(error) => drop(refusal.get_or_insert(error)),
+            }
+        }
+        let Some((made, checked)) = accepted else {
+            return Err(refusal.unwrap_or(VerifyError::Signature));
+        };
+        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact };
+        let verified =
+            Verified::new(basis, self.token, self.claims, checked, &self.issuers.extra_keys, now);
+        verified.check_times(now)?;
+        Ok(verified)
+    }
+
+    fn check(&self, made: &Try<'_>) -> Result<Checked, VerifyError> {
         if made.settings.token_type == TokenType::AtJwt {
             if !self.is_at_jwt {
                 return Err(VerifyError::TokenType);
             }
             claims::check_at_jwt(&self.claims)?;
         }
-        let checked = claims::check(made.settings, &self.claims)?;
-        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact };
-        let verified =
-            Verified::new(basis, self.token, self.claims, checked, &self.issuers.extra_keys, now);
-        verified.check_times(now)?;
-        Ok(verified)
+        claims::check(made.settings, &self.claims)
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -146,6 +146,8 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     });
     start::admin(&admin, listeners.admin, Part::All)?;
     start::admin(&admin, listeners.health, Part::Health)?;
+    // Before anybody is told that it runs: who then sends a signal finds somebody who takes it.
+    let signals = Signals::take()?;
     start::announce(&parts.state, &addresses, options.ready_file.as_deref())?;
     (options.on_ready)(&addresses);
     let reloader = Reloader {
@@ -159,7 +161,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         files,
         again: None,
     };
-    wait_for_the_end(inbox, reloader, &limiters).await?;
+    wait_for_the_end(inbox, signals, reloader, &limiters).await;
     admin.draining.store(true, Ordering::Release);
     finish(&parts.gateway, &crew).await;
     parts.gateway.providers.stop();
@@ -173,30 +175,46 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on they end nothing by themselves.
+    fn take() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::Start(error.to_string()));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Serves reloads until somebody says stop.
 async fn wait_for_the_end(
     mut inbox: mpsc::Receiver<Command>,
+    mut signals: Signals,
     mut reloader: Reloader,
     limiters: &Arc<Registry>,
-) -> Result<(), Error> {
-    let listen = |kind| signal(kind).map_err(|error| Error::Start(error.to_string()));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
+) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut look = tokio::time::interval(FILES_EVERY);
     // A look that took long is not made up for.
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => drop(reloader.reload().await),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hang_up.recv() => drop(reloader.reload().await),
             command = inbox.recv() => match command {
                 Some(Command::Reload(told)) => {
                     tell(reloader.reload().await, &reloader.gateway, told);
                 }
-                Some(Command::Drain) | None => return Ok(()),
+                Some(Command::Drain) | None => return,
             },
             _ = look.tick() => reloader.look_at_files().await,
             _ = sweep.tick() => {

@@ -133,6 +133,39 @@ fn two_providers() {
     }
 }
 
+/// Two entries of one provider, told apart by the audience: whichever accepts a token counts, also
+/// when the cache knows it from the other.
+#[test]
+fn two_entries_of_one_provider() {
+    let (app, keys) = (Upstream::start(), JwksServer::start());
+    let key = Key::shared("ES256");
+    keys.set("/jwks", Page::keys(&[key]));
+    let entry = |audience: &str| {
+        format!(
+            "audiences = [\"{audience}\"]\nalgorithms = [\"ES256\"]\njwks_url = \"{}/jwks\"",
+            keys.origin()
+        )
+    };
+    let setup = setup(&app)
+        .issuer("web", &entry("web"), &[])
+        .issuer("admin", &entry("admin"), &[])
+        .route("web", "path = \"/web/*\"\nissuers = [\"web\"]")
+        .route("admin", "path = \"/admin/*\"\nissuers = [\"admin\"]");
+    let gateway = Gateway::start(&setup);
+    let of = |audiences: &[&str]| Token::good().claim("aud", audiences).sign(key);
+    let both = of(&["web", "admin"]);
+    for target in ["/api/x", "/admin/x", "/web/x", "/admin/x"] {
+        gateway.get(target).bearer(&both).send().expect(200);
+    }
+    let admin = of(&["admin"]);
+    for _ in 0..2 {
+        gateway.get("/api/x").bearer(&admin).send().expect(200);
+        gateway.get("/admin/x").bearer(&admin).send().expect(200);
+        refused(&gateway, &app, "/web/x", &admin, "of the other entry");
+    }
+    refused(&gateway, &app, "/api/x", &of(&["other"]), "of neither");
+}
+
 /// Over TLS with a private authority: trusted only where `ca` says so, and only under its own name.
 #[test]
 fn tls_to_the_provider() {

@@ -148,3 +148,16 @@ fn no_accepted_request_is_lost_in_a_drain() {
     runtime().block_on(async { tokio::task::yield_now().await });
     assert!(h2.get("/public/x", None).is_err());
 }
+
+/// Whoever waits for the ready file may send a signal in the same moment.
+#[test]
+fn signals_are_taken_before_anybody_is_told() {
+    let app = Upstream::start();
+    for _ in 0..5 {
+        let mut gateway = Gateway::standard(&app);
+        gateway.signal(Signal::HUP);
+        gateway.get("/public/x").send().expect(200);
+        gateway.signal(Signal::TERM);
+        assert!(gateway.wait(Duration::from_secs(20)).success());
+    }
+}
