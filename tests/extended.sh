@@ -62,13 +62,13 @@ install_keycloak() {
     stamp=tests/.cache/keycloak.version
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$keycloak_version" ] && [ -d tests/.cache/keycloak ] &&
         return 0
-    name=keycloak-quarkus-dist
+    distribution=keycloak-quarkus-dist
     mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
-        -Dartifact="org.keycloak:$name:$keycloak_version:tar.gz" \
+        -Dartifact="org.keycloak:$distribution:$keycloak_version:tar.gz" \
         -DoutputDirectory="$PWD/tests/.cache" || return 1
     rm -rf tests/.cache/keycloak
     mkdir -p tests/.cache/keycloak
-    archive=tests/.cache/$name-$keycloak_version.tar.gz
+    archive=tests/.cache/$distribution-$keycloak_version.tar.gz
     tar -xzf "$archive" -C tests/.cache/keycloak --strip-components=1 || return 1
     rm -f "$archive"
     echo "$keycloak_version" >"$stamp"
