@@ -14,7 +14,6 @@
 //! What it must never do: take the algorithm or the key from the token, fetch anything, read a
 //! clock, cache a decision, or let a token, a key or a claim value reach a log.
 
-mod algorithm;
 mod authorize;
 mod cache;
 mod claims;
@@ -35,7 +34,6 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
-pub use algorithm::{Algorithm, Family, UnknownAlgorithm};
 pub use authorize::{Denied, Rule};
 pub use cache::TokenCache;
 pub use error::VerifyError;
@@ -48,6 +46,8 @@ pub use settings::{ClaimMapping, IssuerSettings, TokenCheck, TokenType};
 pub use verified::{ISSUER_OFF, Told, Verified};
 pub use verify::Candidate;
 pub use wanted::Wanted;
+
+pub use crate::token::{Algorithm, Family, UnknownAlgorithm};
 
 /// Chooses aws-lc as the cryptography behind `jsonwebtoken`. Call it first in `main`; calling it
 /// again changes nothing.

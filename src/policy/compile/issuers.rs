@@ -36,8 +36,7 @@ pub(super) fn compile(config: &Config, context: Context<'_>, problems: &mut Prob
 }
 
 fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) -> IssuerSettings {
-    let algorithms: Vec<Algorithm> =
-        raw.algorithms.iter().filter_map(|algorithm| known(*algorithm)).collect();
+    let algorithms: Vec<Algorithm> = raw.algorithms.iter().map(|algorithm| algorithm.0).collect();
     let mut keys = Vec::new();
     for key in &raw.keys {
         keys.extend(single(key, context, problems));
@@ -72,11 +71,6 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
     }
 }
 
-/// The two layers name the same algorithms; a word that only one knows is a bug, not a value.
-fn known(algorithm: config::Algorithm) -> Option<Algorithm> {
-    algorithm.as_str().parse().ok()
-}
-
 fn mapping(raw: &config::ClaimMap, problems: &mut Problems) -> ClaimMapping {
     let mut path = |raw: &Spanned<config::ClaimPath>| {
         ClaimPath::parse(raw.get_ref().as_str()).unwrap_or_else(|error| {
@@ -102,7 +96,7 @@ fn single(
 ) -> Option<VerificationKey> {
     let raw = key.get_ref();
     let kid = raw.kid.as_ref().map(|kid| kid.get_ref().as_str());
-    let algorithm = known(*raw.algorithm.get_ref())?;
+    let algorithm = raw.algorithm.get_ref().0;
     if let Some(source) = raw.secret() {
         if context.access == Access::Offline && matches!(source, SecretSource::Command(_)) {
             return None;

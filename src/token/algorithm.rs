@@ -70,6 +70,12 @@ impl Algorithm {
         }
     }
 
+    /// Whether signer and verifier share one secret.
+    #[must_use]
+    pub const fn is_hmac(self) -> bool {
+        matches!(self.family(), Family::Hmac)
+    }
+
     /// The kind of key that this algorithm takes.
     #[must_use]
     pub const fn family(self) -> Family {
@@ -104,7 +110,7 @@ impl Algorithm {
     }
 
     /// The same algorithm in `jsonwebtoken`'s words.
-    pub(super) const fn jose(self) -> jsonwebtoken::Algorithm {
+    pub(crate) const fn jose(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
             Self::ES256 => jsonwebtoken::Algorithm::ES256,
