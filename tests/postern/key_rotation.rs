@@ -60,8 +60,8 @@ fn keys_come_and_go_by_refresh_alone() {
     call(&gateway, &cached).expect(200);
     let load = Load::start(&gateway, 3, vec![provider.token("/"), provider.token("/rs256")]);
     provider.publish_new_keys();
-    // Longer than a refresh with its jitter.
-    std::thread::sleep(Duration::from_millis(1600));
+    let published = provider.kids().len() as u64;
+    soon("a refresh brings the new keys", || gateway.keys_in_use() == published);
     provider.sign_with_new_keys();
     let renewed = vec![provider.token("/"), provider.token("/rs256")];
     for token in &renewed {

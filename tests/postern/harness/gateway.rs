@@ -184,6 +184,12 @@ impl Gateway {
         found.remove(0)
     }
 
+    /// How many keys of the first source of published keys are in use.
+    pub fn keys_in_use(&self) -> u64 {
+        let status = self.admin_request("GET", "/status").send().json();
+        status["keys"][0]["keys"].as_u64().unwrap()
+    }
+
     /// Waits until `/readyz` answers `status`.
     pub fn readyz(&self, status: u16) {
         eventually("readyz", Duration::from_secs(15), || {
