@@ -95,13 +95,13 @@ mod tests {
     use super::*;
 
     fn lookup(issued_at: Option<i64>) -> Lookup {
-        Lookup {
-            undated: vec!["jti:i:1".into()],
-            dated: vec!["sub:i:alice".into()],
-            extra: vec!["blacklist:1".into()],
-            issued_at: issued_at.map(UnixTime),
-            until: UnixTime(1000),
-        }
+        Lookup::new(
+            vec!["jti:i:1".into()],
+            vec!["sub:i:alice".into()],
+            vec!["blacklist:1".into()],
+            issued_at.map(UnixTime),
+            UnixTime(1000),
+        )
     }
 
     fn verdict(issued_at: Option<i64>, place: Place, value: Option<&str>) -> Option<Cause> {

@@ -179,13 +179,7 @@ mod tests {
 
     fn lookup(undated: Vec<String>, dated: Vec<String>, extra: Vec<String>) -> Lookup {
         let boxed = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
-        Lookup {
-            undated: boxed(undated),
-            dated: boxed(dated),
-            extra: boxed(extra),
-            issued_at: None,
-            until: UnixTime(0),
-        }
+        Lookup::new(boxed(undated), boxed(dated), boxed(extra), None, UnixTime(0))
     }
 
     /// Keys of any shape, few enough that many are shared; some of them look like ours.
