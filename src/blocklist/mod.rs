@@ -27,6 +27,7 @@ mod revocation;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod tracked;
 mod verdict;
 mod watch;
 

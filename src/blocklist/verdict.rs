@@ -71,7 +71,8 @@ fn cause(lookup: &Lookup, hit: &Hit) -> Option<Cause> {
         Place::Undated(i) => Some(kind_cause(lookup.undated.get(i).map_or("", |s| s))),
         Place::Dated(i) => {
             let cause = kind_cause(lookup.dated.get(i).map_or("", |s| s));
-            is_refused_by_date(lookup.issued_at, hit.value.as_deref()).then_some(cause)
+            let issued_before = issued_before(hit.value.as_deref());
+            is_refused_by_date(lookup.issued_at, issued_before).then_some(cause)
         }
     }
 }
@@ -81,9 +82,13 @@ fn kind_cause(suffix: &str) -> Cause {
     kind.map_or(Cause::Unreadable, Cause::Entry)
 }
 
-/// `iat <= issued_before`; an absent `iat` and a value without a readable date refuse.
-fn is_refused_by_date(issued_at: Option<UnixTime>, value: Option<&[u8]>) -> bool {
-    let issued_before = value.and_then(Record::parse).and_then(|record| record.issued_before);
+/// The date in a dated entry's value; `None` when there is no readable one.
+pub(super) fn issued_before(value: Option<&[u8]>) -> Option<i64> {
+    value.and_then(Record::parse).and_then(|record| record.issued_before)
+}
+
+/// `iat <= issued_before`; an absent `iat` and an entry without a readable date refuse.
+pub(super) fn is_refused_by_date(issued_at: Option<UnixTime>, issued_before: Option<i64>) -> bool {
     match (issued_at, issued_before) {
         (Some(issued_at), Some(issued_before)) => issued_at.seconds() <= issued_before,
         _ => true,

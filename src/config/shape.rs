@@ -73,7 +73,7 @@ pub(super) const TABLES: [&str; 24] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 8] = [
     ("", "clients", "leave the section out"),
     ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
@@ -81,8 +81,6 @@ const LATER: [(&str, &str, &str); 10] = [
     ("", "streams", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("issuers[]", "backchannel_logout", "leave it out"),
-    ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
-    ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 

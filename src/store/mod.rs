@@ -19,6 +19,7 @@ pub use self::redis::Counter;
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
 use self::redis::{Redis, RedisWorker};
 pub use self::settings::{Address, Settings};
+pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -28,6 +29,7 @@ mod error;
 mod meter;
 mod redis;
 mod settings;
+mod tracking;
 #[cfg(test)]
 pub(crate) mod tests;
 
