@@ -281,7 +281,7 @@ impl Copy {
 
     /// Whose contents are in it.
     pub(super) fn base(&self) -> Option<Arc<str>> {
-        self.base.load().as_ref().map(|base| Arc::clone(base))
+        self.base.load().as_ref().map(|base| Arc::clone(&**base))
     }
 
     /// Which foreign keys are in it from now on. Only while it is disowned.

@@ -241,7 +241,7 @@ impl Server {
             Command::Scan(cursor) => {
                 // Two keys a page.
                 let from = usize::try_from(cursor.position()).unwrap();
-                let keys = (from..(from + 2).min(ENTRIES));
+                let keys = from..(from + 2).min(ENTRIES);
                 let keys = keys.filter(|entry| self.entries.contains_key(entry)).map(key_of);
                 let next = (from + 2 < ENTRIES).then(|| Cursor::at(from as u64 + 2));
                 Answer::Scanned { keys: keys.collect(), next }
