@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+pub use self::announce::{Announcer, Listener, News};
 use self::memory::{Generation, LedgerFile, Remembered};
 pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
@@ -22,6 +23,7 @@ use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStor
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
 
+mod announce;
 mod memory;
 mod revocation;
 mod status;
@@ -75,6 +77,7 @@ struct Shared {
     /// Another generation was seen.
     surprise: Notify,
     sightings: mpsc::Sender<Sighting>,
+    announcer: Announcer,
     condition: Mutex<status::Condition>,
 }
 
@@ -130,6 +133,7 @@ impl Blocklist {
             refuse_older: AtomicBool::new(on_loss == OnLoss::RefuseOlder),
             surprise: Notify::new(),
             sightings: sender,
+            announcer: Announcer::new(),
             condition: Mutex::new(status::Condition::starting(now)),
         });
         shared.settle(now).await;
@@ -176,11 +180,13 @@ impl Blocklist {
             Ok(entry) => entry,
             Err(error @ Error::NotReplicated { .. }) => {
                 let expires = ttl.map(|ttl| now.plus(ttl).seconds());
+                self.shared.announcer.announce(&suffix);
                 self.shared.remember(Entry { suffix, record, expires }, now).await;
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
+        self.shared.announcer.announce(&suffix);
         self.shared.remember(entry.clone(), now).await;
         if self.shared.footing() != before {
             // A loss was put right between the two steps, without this entry.
@@ -239,6 +245,12 @@ impl Blocklist {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Where changes are announced, and listened to.
+    #[must_use]
+    pub fn announcer(&self) -> &Announcer {
+        &self.shared.announcer
     }
 }
 
