@@ -6,6 +6,7 @@
 //! [`News::Doubt`], never silence.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -24,7 +25,10 @@ pub enum News {
 
 /// Where changes are announced; one per process, cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Announcer(broadcast::Sender<News>);
+pub struct Announcer {
+    sender: broadcast::Sender<News>,
+    count: Arc<AtomicU64>,
+}
 
 /// What a listener hears from the moment it was made.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl Announcer {
     /// An announcer that nobody listens to yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(BACKLOG))
+        Self { sender: broadcast::Sender::new(BACKLOG), count: Arc::default() }
     }
 
     /// The entry of this suffix may be there now.
@@ -50,13 +54,22 @@ impl Announcer {
     /// Listens from now on.
     #[must_use]
     pub fn subscribe(&self) -> Listener {
-        Listener(self.0.subscribe())
+        Listener(self.sender.subscribe())
+    }
+
+    /// Words so far. Whoever reads it before asking the blocklist, and finds it changed once it
+    /// can be found by those who listen, knows that it may have missed a word in between.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
     }
 
     fn tell(&self, news: impl FnOnce() -> News) {
-        if self.0.receiver_count() > 0 {
+        // Counted before it can be heard: see `count`.
+        self.count.fetch_add(1, Ordering::AcqRel);
+        if self.sender.receiver_count() > 0 {
             // An error means that the last listener has just left.
-            drop(self.0.send(news()));
+            drop(self.sender.send(news()));
         }
     }
 }

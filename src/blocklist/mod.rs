@@ -19,7 +19,7 @@ use self::memory::{Generation, LedgerFile, Remembered};
 pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
 pub use self::verdict::{Cause, Unavailable, Verdict};
-use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
+use crate::store::{self, Ear, Entry, Error, Hit, OpenError, Record, Store, Word, WorkerStore};
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
 
@@ -52,6 +52,8 @@ pub enum OnLoss {
 pub struct Blocklist {
     shared: Arc<Shared>,
     watcher: JoinHandle<()>,
+    /// What other gateways say is heard while it is kept.
+    ear: Option<Ear>,
 }
 
 /// A worker's side.
@@ -138,7 +140,17 @@ impl Blocklist {
         });
         shared.settle(now).await;
         let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
-        Ok(Self { shared, watcher })
+        Ok(Self { shared, watcher, ear: None })
+    }
+
+    /// Listens for what other gateways revoke, and announces it. To be called inside the main
+    /// runtime.
+    pub fn listen(&mut self) {
+        let announcer = self.shared.announcer.clone();
+        self.ear = self.shared.store.listen(move |word| match word {
+            Word::Entry(suffix) => announcer.announce(suffix),
+            Word::Missed => announcer.announce_doubt(),
+        });
     }
 
     /// A worker's side; to be called inside the worker's runtime.
@@ -259,6 +271,12 @@ impl WorkerBlocklist {
     #[must_use]
     pub const fn store(&self) -> &WorkerStore {
         &self.store
+    }
+
+    /// How many changes were announced so far: see [`Announcer::count`].
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.shared.announcer.count()
     }
 
     /// Asks whether a verified token is revoked.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -96,29 +96,50 @@ impl Connector {
     /// Connects, authenticates, selects the database and checks the role. The caller sets the
     /// deadline.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
+        self.open(None).await
+    }
+
+    /// The same; what the server says unasked goes to `pushes`.
+    pub(super) async fn connect_hearing(
+        &self,
+        pushes: Arc<dyn AsyncPushSender>,
+    ) -> Result<Connected, Error> {
+        self.open(Some(pushes)).await
+    }
+
+    async fn open(&self, pushes: Option<Arc<dyn AsyncPushSender>>) -> Result<Connected, Error> {
         let mut connected = match &self.target {
-            Target::Tcp { host, port } => self.speak(tcp(host, *port).await?).await?,
+            Target::Tcp { host, port } => self.speak(tcp(host, *port).await?, pushes).await?,
             Target::Tls { host, port, name, tls } => {
                 let socket = tcp(host, *port).await?;
-                self.speak(tls.connect(name.clone(), socket).await.map_err(|e| down(&e))?).await?
+                let socket = tls.connect(name.clone(), socket).await.map_err(|e| down(&e))?;
+                self.speak(socket, pushes).await?
             }
             Target::Unix(path) => {
-                self.speak(UnixStream::connect(path).await.map_err(|e| down(&e))?).await?
+                let socket = UnixStream::connect(path).await.map_err(|e| down(&e))?;
+                self.speak(socket, pushes).await?
             }
         };
         self.check_role(&mut connected.handle).await?;
         Ok(connected)
     }
 
-    async fn speak<S>(&self, socket: S) -> Result<Connected, Error>
+    async fn speak<S>(
+        &self,
+        socket: S,
+        pushes: Option<Arc<dyn AsyncPushSender>>,
+    ) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Our own deadlines hold; the crate's would start a timer per command.
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(pushes);
+        }
         let (handle, driver) = MultiplexedConnection::new_with_config(&self.info, socket, config)
             .await
             .map_err(|error| answer::error(&error))?;
