@@ -10,6 +10,7 @@ pub mod clients;
 pub mod connection;
 pub mod csrf;
 pub mod forward;
+mod grpc;
 pub mod guard;
 pub mod head;
 pub mod identity;
@@ -51,6 +52,7 @@ use crate::policy::Route;
 use crate::policy::Snapshot;
 use crate::policy::router::Found;
 use crate::provider::Providers;
+use crate::stream::{Index, Tally};
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
@@ -70,6 +72,8 @@ pub struct Gateway {
     pub access: AccessLog,
     /// Requests that went on although the blocklist could not be asked.
     pub unchecked: Unchecked,
+    /// Live streams, as numbers.
+    pub streams: Arc<Tally>,
 }
 
 /// What one worker thread has for itself.
@@ -79,7 +83,9 @@ pub struct Worker {
     /// Idle upstream connections.
     pub pool: Arc<Pool>,
     /// This worker's way to the blocklist.
-    pub blocklist: WorkerBlocklist,
+    pub blocklist: Arc<WorkerBlocklist>,
+    /// This worker's live streams.
+    pub streams: Arc<Index>,
 }
 
 /// One request, from its head to the head of its answer.

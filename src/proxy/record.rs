@@ -47,6 +47,8 @@ pub struct Record {
 pub enum Decision {
     /// Forwarded, and why.
     Allowed(&'static str),
+    /// Forwarded, and ended while it went on, because its token counted no longer; and why.
+    Ended(&'static str),
     /// Not forwarded, or not answered by the upstream, and why.
     Refused(&'static str),
 }
@@ -80,6 +82,7 @@ impl Record {
     pub fn write(&self, log: &AccessLog, complete: bool) {
         let (decision, reason) = match self.decision {
             Decision::Allowed(why) => ("allowed", why),
+            Decision::Ended(why) => ("ended", why),
             Decision::Refused(why) => ("refused", why),
         };
         let text = |value: &Option<HeaderValue>| {
@@ -110,7 +113,7 @@ impl Record {
                 Version::HTTP_10 => "1.0",
                 _ => "1.1",
             },
-            aborted: !complete,
+            aborted: !complete && decision != "ended",
             user_agent: text(&self.user_agent).as_deref(),
         });
     }

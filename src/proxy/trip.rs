@@ -13,6 +13,7 @@ use super::{Rejection, Worker, client, request_id};
 use crate::body::Body;
 use crate::limit::client_network;
 use crate::policy::Snapshot;
+use crate::stream::{Kind, Life, Pass};
 
 /// One request.
 pub struct Trip {
@@ -30,6 +31,8 @@ pub struct Trip {
     pub request_id: HeaderValue,
     /// What lasts until the answer's last byte; taken by whoever sends that.
     pub ending: Option<Ending>,
+    /// That a token was accepted: what goes on then ends with it.
+    pub pass: Option<Pass>,
 }
 
 impl Trip {
@@ -52,8 +55,9 @@ impl Trip {
             record
         });
         let running = connection.activity.request();
-        let ending = Some(Ending { running, permit: None, record, gateway, complete: false });
-        Self { worker, connection, policy, peer_trusted, client, request_id, ending }
+        let (permit, life) = (None, None);
+        let ending = Some(Ending { running, permit, record, gateway, complete: false, life });
+        Self { worker, connection, policy, peer_trusted, client, request_id, ending, pass: None }
     }
 
     /// Counts the request against its client's limit.
@@ -113,8 +117,20 @@ impl Trip {
         let status: StatusCode = response.status();
         self.note(|record| record.status = status);
         match self.ending.take() {
-            Some(ending) => response.map(|body| Outgoing::new(body, ending)),
+            Some(mut ending) => {
+                if matches!(response.body(), Body::Stream(_)) {
+                    ending.life = self.life(Kind::of(response.headers()));
+                }
+                response.map(|body| Outgoing::new(body, ending))
+            }
             None => response.map(Outgoing::plain),
         }
+    }
+
+    /// The life of something that goes on by this request's token; `None` without one.
+    #[must_use]
+    pub fn life(&mut self, kind: Kind) -> Option<Life> {
+        let pass = self.pass.take()?;
+        Some(Life::new(self.worker.streams.clone(), pass, kind))
     }
 }

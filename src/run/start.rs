@@ -59,9 +59,10 @@ pub(super) async fn prepare(
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
     let on_loss = store::on_loss(config);
-    let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
+    let mut blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    blocklist.listen();
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
     let providers = Providers::new(policy.clone(), state.dir());
     // Before anything listens: a bound socket already takes connections in.
@@ -77,6 +78,7 @@ pub(super) async fn prepare(
         clients: Clients::new(),
         access,
         unchecked: Unchecked::default(),
+        streams: Arc::default(),
     });
     let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
     Ok((parts, listeners, writer))
