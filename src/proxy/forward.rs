@@ -14,12 +14,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use super::escort::{Escort, ended};
 use super::guard::{self, Hop};
 use super::head::Head;
 use super::{Rejection, Trip, request_id, tunnel};
 use crate::body::Body;
 use crate::policy::Route;
 use crate::policy::route::HostRule;
+use crate::stream::Kind;
 use crate::upstream::{self, Failure, Outcome, Progress, Streamed, Upgraded, Upload};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -114,12 +116,20 @@ impl Inbound {
         }
     }
 
-    fn into_body(self, idle: Duration) -> (Body, Option<Arc<Progress>>) {
+    fn into_body(
+        self,
+        idle: Duration,
+        escort: impl FnOnce() -> Option<Escort>,
+    ) -> (Body, Option<Arc<Progress>>) {
         match self {
             Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
             Self::Empty => (Body::Empty, None),
             Self::Streaming(body, max) => {
-                let (body, progress) = Upload::wrap(body, max, idle);
+                let (upload, progress) = Upload::wrap(body, max, idle);
+                let body = match escort() {
+                    Some(escort) => Body::stream(escort.with(upload, progress.clone())),
+                    None => Body::stream(upload),
+                };
                 (body, Some(progress))
             }
         }
@@ -141,7 +151,8 @@ pub fn forward<'t>(
     let Outbound { mut parts, head, hop, upgrade } = outbound;
     let upgrade = upgrade && matches!(inbound, Inbound::Empty);
     let client_side = parts.extensions.remove::<OnUpgrade>().filter(|_| upgrade);
-    let (body, progress) = inbound.into_body(route.timeouts.body_idle);
+    let (body, progress) =
+        inbound.into_body(route.timeouts.body_idle, || Escort::of(trip, Kind::of(&parts.headers)));
     let repeatable = progress.is_none() && upstream::is_idempotent(&parts.method);
     let draft = repeatable.then(|| Draft::of(&parts));
     let trailers = hop.trailers && !upgrade;
@@ -216,7 +227,12 @@ async fn switch(
                 record.answered = Some(Instant::now());
                 record.status = response.status();
             });
-            Ok(tunnel::join(client, response, trip.ending.take(), trip.connection.clone()))
+            let life = trip.life(Kind::WebSocket);
+            let mut ending = trip.ending.take();
+            if let Some(ending) = &mut ending {
+                ending.life = life;
+            }
+            Ok(tunnel::join(client, response, ending, trip.connection.clone()))
         }
     }
 }
@@ -335,6 +351,7 @@ fn reject(trip: &Trip, route: &Route, failure: &Failure, upload: Option<&Progres
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,
         Some(Outcome::Broken) => return Rejection::BodyBroken,
+        Some(Outcome::Abandoned) => return ended(failure),
         Some(Outcome::Complete | Outcome::Running) | None => {}
     }
     tracing::warn!(

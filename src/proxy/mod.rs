@@ -9,6 +9,7 @@ pub mod client;
 pub mod clients;
 pub mod connection;
 pub mod csrf;
+mod escort;
 pub mod forward;
 mod grpc;
 pub mod guard;

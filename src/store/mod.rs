@@ -14,9 +14,9 @@ pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
 pub use self::meter::{Level, Meter, Outcome};
-pub use self::redis::{Counter, Ear};
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
+pub use self::redis::{Counter, Ear};
 use self::redis::{Redis, RedisWorker};
 pub use self::settings::{Address, Settings};
 use crate::time::UnixTime;
