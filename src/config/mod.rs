@@ -88,7 +88,7 @@ pub use secret_source::{SecretError, SecretSource};
 pub use size::Size;
 pub use source::Source;
 pub use state::State;
-pub use store::{Store, StoreUrl};
+pub use store::{Store, StoreHost, StoreUrl};
 pub use timeouts::Timeouts;
 pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};
 pub use upstream::Upstream;

@@ -79,6 +79,9 @@ impl Connector {
                 tls: TlsConnector::from(Arc::new(tls_config(settings)?)),
             },
             Address::Unix { path } => Target::Unix(path.clone()),
+            Address::Sentinel { .. } | Address::Cluster { .. } => {
+                return Err(OpenError::Tls("not connected to as one server".to_owned()));
+            }
         };
         let mut info = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP3)
