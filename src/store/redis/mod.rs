@@ -12,7 +12,8 @@ pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
-use super::{Error, Found, OpenError, Settings};
+use self::warnings::Kind;
+use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
 
 mod answer;
@@ -23,6 +24,7 @@ mod entries;
 mod keys;
 mod link;
 mod lookup;
+mod sentinel;
 mod warnings;
 
 /// The store's side that a process has once.
@@ -33,6 +35,7 @@ pub(in crate::store) struct Redis {
     names: Arc<Names>,
     timeout: Duration,
     replicated: Option<Replicated>,
+    kind: Kind,
 }
 
 /// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
@@ -57,7 +60,19 @@ impl Redis {
             replicas: settings.wait_replicas,
         });
         let names = Names::new(&settings.prefix);
-        Ok(Self { connector, control, arrivals, names, timeout: settings.timeout, replicated })
+        let kind = match settings.address {
+            Address::Sentinel { .. } => Kind::Sentinel,
+            _ => Kind::Single,
+        };
+        Ok(Self {
+            connector,
+            control,
+            arrivals,
+            names,
+            timeout: settings.timeout,
+            replicated,
+            kind,
+        })
     }
 
     /// A worker's own connection, made on its runtime.
