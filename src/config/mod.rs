@@ -89,7 +89,7 @@ pub use secret_source::{SecretError, SecretSource};
 pub use size::Size;
 pub use source::Source;
 pub use state::State;
-pub use store::{Store, StoreUrl};
+pub use store::{Store, StoreHost, StoreUrl};
 pub use streams::{Grace, StreamKind, Streams};
 pub use timeouts::Timeouts;
 pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};

@@ -87,8 +87,15 @@ const LATER: [(&str, &str, &str); 9] = [
 ];
 
 /// Names of keys under which a secret would stand in the file.
-const LITERAL_SECRETS: [&str; 6] =
-    ["client_secret", "passphrase", "password", "private_key", "secret", "token_secret"];
+const LITERAL_SECRETS: [&str; 7] = [
+    "client_secret",
+    "passphrase",
+    "password",
+    "private_key",
+    "secret",
+    "sentinel_password",
+    "token_secret",
+];
 
 /// What the file declares, whether or not it could be understood, so that one mistake is not
 /// reported a second time wherever the name is used.
