@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::Gateway;
 use super::clients::RequestPermit;
 use super::connection::Running;
+use super::measure::Measure;
 use super::record::Record;
 use crate::body::{Body, StreamError};
 
@@ -33,6 +34,8 @@ pub struct Ending {
     pub running: Running,
     /// Counts against `requests_per_client`.
     pub permit: Option<RequestPermit>,
+    /// What is counted of it.
+    pub measure: Measure,
     /// The log line, when the access log is on.
     pub record: Option<Box<Record>>,
     /// Where the line goes.
@@ -84,8 +87,9 @@ impl Outgoing {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        let took = self.measure.finish(&self.gateway.metrics);
         if let Some(record) = &self.record {
-            record.write(&self.gateway.access, self.complete);
+            record.write(&self.gateway.access, &self.measure, took, self.complete);
         }
     }
 }

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::guard::{Hop, Upgrade};
 use super::outgoing::Ending;
-use super::record::Decision;
 use crate::body::Body;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -66,7 +65,6 @@ pub fn join(
             ending.complete = copied.is_some();
             if let Some(record) = &mut ending.record {
                 record.bytes_out = copied.unwrap_or_default();
-                record.decision = Decision::Allowed("tunnel");
             }
         }
         // Counted as open, and waited for when draining, until here.

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub token_cache_hits: Counter,
     /// Tokens that had to be verified, or asked about.
     pub token_cache_misses: Counter,
+    /// Requests that went on although the blocklist could not be asked.
+    pub unchecked_requests: Counter,
     /// How long the blocklist took to answer, or not to.
     pub blocklist_check: Histogram,
     handshakes: Counters<4>,
@@ -131,6 +133,7 @@ impl Metrics {
             unrouted: Arc::new(RouteSeries::new("")),
             token_cache_hits: Counter::new(),
             token_cache_misses: Counter::new(),
+            unchecked_requests: Counter::new(),
             blocklist_check: Histogram::new(&CHECK_BOUNDS),
             handshakes: Counters::new(),
             connections: std::array::from_fn(|_| AtomicI64::new(0)),

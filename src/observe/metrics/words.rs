@@ -130,17 +130,15 @@ pub(super) const REFUSED: [&str; 62] = [
 ];
 
 /// Why an upstream did not answer, in place of a status; words of the access log.
-pub(super) const UNANSWERED: [&str; 11] = [
+pub(super) const UNANSWERED: [&str; 9] = [
     "body_broken",
     "body_timeout",
     "body_too_large",
     "upstream_broken",
     "upstream_connect",
     "upstream_connect_timeout",
-    "upstream_framing",
     "upstream_response_timeout",
     "upstream_switched_unasked",
-    "upstream_wrong_protocol",
     OTHER,
 ];
 
