@@ -65,15 +65,22 @@ pub(super) fn refusing<'a>(lookup: &Lookup, hits: &'a Hits) -> Option<(Cause, &'
 }
 
 fn cause(lookup: &Lookup, hit: &Hit) -> Option<Cause> {
-    match hit.place {
-        Place::Extra(_) => Some(Cause::Extra),
-        Place::Unknown => Some(Cause::Unreadable),
-        Place::Undated(i) => Some(kind_cause(lookup.undated.get(i).map_or("", |s| s))),
-        Place::Dated(i) => {
-            let cause = kind_cause(lookup.dated.get(i).map_or("", |s| s));
-            let issued_before = issued_before(hit.value.as_deref());
-            is_refused_by_date(lookup.issued_at, issued_before).then_some(cause)
+    let refuses = match hit.place {
+        Place::Extra(_) | Place::Undated(_) | Place::Unknown => true,
+        Place::Dated(_) => {
+            is_refused_by_date(lookup.issued_at, issued_before(hit.value.as_deref()))
         }
+    };
+    refuses.then(|| cause_at(lookup, hit.place))
+}
+
+/// What an entry that refuses the token is called, by its place.
+pub(super) fn cause_at(lookup: &Lookup, place: Place) -> Cause {
+    match place {
+        Place::Extra(_) => Cause::Extra,
+        Place::Unknown => Cause::Unreadable,
+        Place::Undated(i) => kind_cause(lookup.undated.get(i).map_or("", |s| s)),
+        Place::Dated(i) => kind_cause(lookup.dated.get(i).map_or("", |s| s)),
     }
 }
 

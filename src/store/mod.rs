@@ -14,11 +14,11 @@ pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
 pub use self::meter::{Level, Meter, Outcome};
-pub use self::redis::Counter;
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
+pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
 use self::redis::{Redis, RedisWorker};
-pub use self::settings::{Address, Settings};
+pub use self::settings::{Address, Host, Settings};
 pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
@@ -47,6 +47,15 @@ enum Engine {
     Redis(Redis),
 }
 
+/// What is heard of other gateways' writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'w> {
+    /// The entry of this suffix was put.
+    Entry(&'w str),
+    /// Words may have been missed.
+    Missed,
+}
+
 /// A worker's side of the store.
 pub struct WorkerStore(WorkerEngine);
 
@@ -65,7 +74,10 @@ impl Store {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         Ok(Self(match &settings.address {
             Address::Embedded { dir } => Engine::Embedded(Embedded::open(dir, EMBEDDED_FILE)?),
-            Address::Tcp { .. } | Address::Unix { .. } => Engine::Redis(Redis::open(settings)?),
+            Address::Tcp { .. }
+            | Address::Unix { .. }
+            | Address::Sentinel { .. }
+            | Address::Cluster { .. } => Engine::Redis(Redis::open(settings)?),
         }))
     }
 
@@ -108,6 +120,39 @@ impl Store {
         match &self.0 {
             Engine::Embedded(_) => std::future::pending().await,
             Engine::Redis(redis) => redis.arrivals().changed().await,
+        }
+    }
+
+    /// Listens for entries that other gateways put, until what is returned is dropped. To be called
+    /// inside the main runtime. `None` for the embedded store, which has one gateway.
+    #[must_use]
+    pub fn listen(&self, hear: impl Fn(Word<'_>) + Send + Sync + 'static) -> Option<Ear> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::Redis(redis) => Some(redis.listen(Arc::new(hear))),
+        }
+    }
+
+    /// What a local copy of the blocklist and of the foreign keys that begin with one of `heads` is
+    /// kept current by; `id` is this process' own. `None` for the embedded store, which is in this
+    /// process' memory anyway.
+    #[must_use]
+    pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::Redis(redis) => Some(redis.tracker(heads, id)),
+        }
+    }
+
+    /// Writes the canary of process `id`, on another connection than a tracker's.
+    ///
+    /// # Errors
+    ///
+    /// It was not confirmed.
+    pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
+        match &self.0 {
+            Engine::Embedded(_) => Ok(()),
+            Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
 

@@ -25,6 +25,7 @@ mod authorise;
 mod blocklist;
 mod revocations;
 mod two_gateways;
+mod sentinel;
 mod bounds;
 mod check;
 mod check_online;

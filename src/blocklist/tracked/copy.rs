@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -67,7 +68,7 @@ pub(super) struct Copy {
 
 /// What the copy says about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::blocklist) enum Answer {
     /// Nothing stands against it.
     Clear,
     /// This does.
@@ -78,10 +79,12 @@ pub(super) enum Answer {
 
 /// A key of a token that refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) place: Place,
-    pub(super) issued_before: Option<i64>,
-    pub(super) is_carried: bool,
+pub(in crate::blocklist) struct Standing {
+    pub(in crate::blocklist) place: Place,
+    pub(in crate::blocklist) issued_before: Option<i64>,
+    pub(in crate::blocklist) is_carried: bool,
+    /// How long an entry that was lost would still have lived; `None`: without end.
+    pub(in crate::blocklist) lives: Option<Duration>,
 }
 
 impl Table {
@@ -153,6 +156,11 @@ impl Copy {
         }
     }
 
+    /// Whether it may be worth asking.
+    pub(super) fn is_offered(&self) -> bool {
+        self.usable_until.load(Ordering::Acquire) != 0
+    }
+
     /// What is known of a token, if the copy is vouched for at `now` and in this `era`.
     pub(super) fn look_up(&self, lookup: &Lookup, now: Moment, era: u64) -> Answer {
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -176,6 +184,9 @@ impl Copy {
     /// What refuses a token although the store, which holds the contents `known`, was asked and
     /// knows nothing of it: what was lost with other contents.
     pub(super) fn lost(&self, lookup: &Lookup, known: &str, now: Moment) -> Option<Standing> {
+        if self.len() == 0 {
+            return None;
+        }
         if self.base.load().as_ref().is_none_or(|base| &***base == known) {
             self.carried(lookup, now)
         } else {
@@ -186,9 +197,12 @@ impl Copy {
     /// What refuses a token when the store cannot be asked: everything that was ever held and not
     /// known to be lifted, and what was changed and not read.
     pub(super) fn last_known(&self, lookup: &Lookup, now: Moment) -> Option<Standing> {
+        if self.len() == 0 {
+            return None;
+        }
         self.words(lookup).find_map(|(place, word)| {
             if word.is_unread() {
-                Some(Standing { place, issued_before: None, is_carried: false })
+                Some(Standing { place, issued_before: None, is_carried: false, lives: None })
             } else {
                 standing(lookup, (place, word), now, false)
             }
@@ -290,6 +304,7 @@ impl Copy {
     }
 
     /// What is held of a key.
+    #[cfg(test)]
     pub(super) fn get(&self, digest: KeyDigest) -> Word {
         Word::unpack(self.word(digest), self.start)
     }
@@ -413,5 +428,6 @@ fn standing(
     if is_dated && !verdict::is_refused_by_date(lookup.issued_at, issued_before) {
         return None;
     }
-    Some(Standing { place, issued_before, is_carried })
+    let lives = word.ends.map(|end| end.since(now));
+    Some(Standing { place, issued_before, is_carried, lives })
 }

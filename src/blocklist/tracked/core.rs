@@ -225,9 +225,9 @@ impl Core {
     }
 
     /// Whose contents count, as the blocklist knows it.
-    pub(super) fn know(&mut self, generation: Option<Arc<str>>, era: u64) {
-        if self.known.1 != era || self.known.0 != generation {
-            self.known = (generation, era);
+    pub(super) fn know(&mut self, generation: Option<&str>, era: u64) {
+        if self.known.1 != era || self.known.0.as_deref() != generation {
+            self.known = (generation.map(Arc::from), era);
             self.publish();
         }
     }
@@ -350,12 +350,8 @@ impl Core {
         }
     }
 
-    /// How old what the copy says may be.
-    pub(super) fn lease_age(&self, now: Moment) -> Option<Duration> {
-        Some(now.since(self.vouched_from()?))
-    }
-
-    fn vouched_from(&self) -> Option<Moment> {
+    /// As of when what the copy says is certain.
+    pub(super) fn vouched_from(&self) -> Option<Moment> {
         Some(self.lease?.min(self.canary.seen?))
     }
 

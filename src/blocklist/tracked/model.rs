@@ -22,8 +22,6 @@ const STALENESS: Duration = Duration::from_secs(2);
 const TOKENS: usize = 4;
 /// Entries: one for each token, and two dated ones.
 const ENTRIES: usize = TOKENS + 2;
-/// What an end is rounded up by.
-const ROUNDING: u64 = 2 * 4096;
 
 /// One thing that is done wrong around the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +95,8 @@ enum Step {
     Pass(u64),
     /// All of it goes well for a while.
     Calm(usize),
+    /// The same, and the follower is so busy with answers that it never looks at reports.
+    Busy(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -122,6 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Settle),
         6 => (1..700_u64).prop_map(Step::Pass),
         10 => (1..40_usize).prop_map(Step::Calm),
+        3 => (1..80_usize).prop_map(Step::Busy),
     ]
 }
 
@@ -313,7 +314,7 @@ impl World {
                 // Written anew: from here on the store's word counts again.
                 self.carried.remove(&entry);
             }
-            Step::Lift(entry) => drop(self.server.lift(entry)),
+            Step::Lift(entry) => _ = self.server.lift(entry),
             Step::Flush => self.flush(),
             Step::Restart(empty) => {
                 if empty {
@@ -333,7 +334,8 @@ impl World {
             Step::TrackingLost => self.server.is_tracking = false,
             Step::Settle => self.settle(),
             Step::Pass(time) => self.pass(time),
-            Step::Calm(rounds) => (0..rounds).for_each(|_| self.calm(40)),
+            Step::Calm(rounds) => (0..rounds).for_each(|_| self.calm(40, true)),
+            Step::Busy(rounds) => (0..rounds).for_each(|_| self.calm(40, false)),
         }
         self.expire();
         for token in 0..TOKENS {
@@ -348,7 +350,9 @@ impl World {
         let is_over = |kept: &Kept| kept.ends.is_some_and(|end| end <= now);
         let over: Vec<usize> =
             self.server.entries.iter().filter(|(_, k)| is_over(k)).map(|(e, _)| *e).collect();
-        over.into_iter().for_each(|entry| drop(self.server.lift(entry)));
+        for entry in over {
+            self.server.lift(entry);
+        }
         self.carried.retain(|_, kept| !is_over(kept));
     }
 
@@ -452,6 +456,11 @@ impl World {
             (Flaw::FlushIsEmpty, Push::Everything) => {
                 (0..self.copy.parts()).for_each(|part| self.copy.pass(part, |_, _| Word::ABSENT));
             }
+            // The canary alone overtakes: it would betray the others by its absence.
+            (Flaw::AnswersBeforeReports, Push::Changed(keys)) if keys.contains(&Key::Canary) => {
+                self.core.pushed(Push::Changed(vec![Key::Canary]), self.moment());
+                self.reports.push_back(push);
+            }
             _ => self.reports.push_back(push),
         }
     }
@@ -474,7 +483,7 @@ impl World {
     }
 
     fn work(&mut self, count: usize) {
-        self.core.know(self.known.clone(), self.era);
+        self.core.know(self.known.as_deref(), self.era);
         self.core.passed(self.moment());
         for _ in 0..count {
             let now = match self.flaw {
@@ -520,7 +529,7 @@ impl World {
     }
 
     /// A good while: everything that is under way gets where it belongs.
-    fn calm(&mut self, time: u64) {
+    fn calm(&mut self, time: u64, with_reports: bool) {
         if self.core.is_strange() || self.known.is_none() {
             self.settle();
         }
@@ -532,7 +541,7 @@ impl World {
         while !self.answers.is_empty() {
             self.take_answer();
         }
-        while !self.reports.is_empty() {
+        while with_reports && !self.reports.is_empty() {
             self.take_report();
         }
         self.pass(time);
@@ -590,7 +599,7 @@ impl World {
     /// After a while of quiet the copy is used, and says what the store holds.
     fn settles(&mut self) -> Result<(), TestCaseError> {
         self.cut_off();
-        (0..200).for_each(|_| self.calm(50));
+        (0..200).for_each(|_| self.calm(50, true));
         let why = self.core.why_not(self.moment());
         prop_assert!(why.is_none(), "not used: {why:?}");
         for token in 0..TOKENS {
@@ -644,5 +653,5 @@ fn each_flaw_is_found() {
             missed.push(flaw);
         }
     }
-    assert!(missed.is_empty(), "not found: {missed:?} (ends are rounded by {ROUNDING} ms)");
+    assert!(missed.is_empty(), "not found: {missed:?}");
 }

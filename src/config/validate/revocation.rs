@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::Config;
 use super::super::problem::{Problem, Problems};
 use super::super::revocation::{Check, TemplatePart};
+use super::super::store::StoreUrl;
 
 /// Below this the pauses of an ordinary network and of a busy machine would count as outages.
 const STALENESS_MIN: Duration = Duration::from_millis(250);
@@ -26,6 +27,16 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
     }
     if *revocation.check.get_ref() != Check::Tracked {
         return;
+    }
+    if matches!(config.store.url.get_ref(), StoreUrl::Cluster { .. }) {
+        problems.push(
+            Problem::at(
+                revocation.check.span(),
+                "a local copy of a Redis Cluster is not offered: each of its nodes reports its own \
+                 changes only",
+            )
+            .help("write check = \"every-request\", or name one Redis or its sentinels"),
+        );
     }
     for template in revocation.extra_keys.spanned() {
         if !matches!(template.get_ref().parts().first(), Some(TemplatePart::Literal(_))) {

@@ -2,8 +2,11 @@
 //! for everything else; both are kept by their own supervisors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use self::announce::Ear;
+pub(in crate::store) use self::announce::Hear;
 use self::batch::Batcher;
 use self::connect::Connector;
 pub use self::counter::Counter;
@@ -12,9 +15,12 @@ pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
-use super::{Error, Found, OpenError, Settings};
+pub use self::tracked::{Questions, Reports, Tracked, Tracker};
+use self::warnings::Kind;
+use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
 
+mod announce;
 mod answer;
 mod batch;
 mod connect;
@@ -23,6 +29,8 @@ mod entries;
 mod keys;
 mod link;
 mod lookup;
+mod sentinel;
+mod tracked;
 mod warnings;
 
 /// The store's side that a process has once.
@@ -33,6 +41,9 @@ pub(in crate::store) struct Redis {
     names: Arc<Names>,
     timeout: Duration,
     replicated: Option<Replicated>,
+    /// Whether it was said that publishing is forbidden.
+    mute: AtomicBool,
+    kind: Kind,
 }
 
 /// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
@@ -57,7 +68,20 @@ impl Redis {
             replicas: settings.wait_replicas,
         });
         let names = Names::new(&settings.prefix);
-        Ok(Self { connector, control, arrivals, names, timeout: settings.timeout, replicated })
+        let kind = match settings.address {
+            Address::Sentinel { .. } => Kind::Sentinel,
+            _ => Kind::Single,
+        };
+        Ok(Self {
+            connector,
+            control,
+            arrivals,
+            names,
+            timeout: settings.timeout,
+            replicated,
+            mute: AtomicBool::new(false),
+            kind,
+        })
     }
 
     /// A worker's own connection, made on its runtime.
@@ -75,6 +99,13 @@ impl Redis {
 
     pub(in crate::store) fn arrivals(&self) -> &Arc<Arrivals> {
         &self.arrivals
+    }
+
+    /// Listens for what gateways publish; starts on the current runtime.
+    pub(in crate::store) fn listen(&self, hear: Hear) -> Ear {
+        let channel = self.names.revoked.clone();
+        // Two round trips are one command more than `[store] timeout` allows for.
+        Ear::open(Arc::clone(&self.connector), channel, self.timeout * 2, hear)
     }
 
     /// Why the process' own connection is down, if it is.
