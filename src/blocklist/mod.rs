@@ -14,14 +14,16 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+pub use self::announce::{Announcer, Listener, News};
 use self::memory::{Generation, LedgerFile, Remembered};
 pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
 pub use self::verdict::{Cause, Unavailable, Verdict};
-use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
+use crate::store::{self, Ear, Entry, Error, Hit, OpenError, Record, Store, Word, WorkerStore};
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
 
+mod announce;
 mod memory;
 mod revocation;
 mod status;
@@ -50,6 +52,8 @@ pub enum OnLoss {
 pub struct Blocklist {
     shared: Arc<Shared>,
     watcher: JoinHandle<()>,
+    /// What other gateways say is heard while it is kept.
+    ear: Option<Ear>,
 }
 
 /// A worker's side.
@@ -75,6 +79,7 @@ struct Shared {
     /// Another generation was seen.
     surprise: Notify,
     sightings: mpsc::Sender<Sighting>,
+    announcer: Announcer,
     condition: Mutex<status::Condition>,
 }
 
@@ -130,11 +135,22 @@ impl Blocklist {
             refuse_older: AtomicBool::new(on_loss == OnLoss::RefuseOlder),
             surprise: Notify::new(),
             sightings: sender,
+            announcer: Announcer::new(),
             condition: Mutex::new(status::Condition::starting(now)),
         });
         shared.settle(now).await;
         let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
-        Ok(Self { shared, watcher })
+        Ok(Self { shared, watcher, ear: None })
+    }
+
+    /// Listens for what other gateways revoke, and announces it. To be called inside the main
+    /// runtime.
+    pub fn listen(&mut self) {
+        let announcer = self.shared.announcer.clone();
+        self.ear = self.shared.store.listen(move |word| match word {
+            Word::Entry(suffix) => announcer.announce(suffix),
+            Word::Missed => announcer.announce_doubt(),
+        });
     }
 
     /// A worker's side; to be called inside the worker's runtime.
@@ -176,11 +192,13 @@ impl Blocklist {
             Ok(entry) => entry,
             Err(error @ Error::NotReplicated { .. }) => {
                 let expires = ttl.map(|ttl| now.plus(ttl).seconds());
+                self.shared.announcer.announce(&suffix);
                 self.shared.remember(Entry { suffix, record, expires }, now).await;
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
+        self.shared.announcer.announce(&suffix);
         self.shared.remember(entry.clone(), now).await;
         if self.shared.footing() != before {
             // A loss was put right between the two steps, without this entry.
@@ -240,6 +258,12 @@ impl Blocklist {
     pub fn status(&self) -> Status {
         self.shared.status()
     }
+
+    /// Where changes are announced, and listened to.
+    #[must_use]
+    pub fn announcer(&self) -> &Announcer {
+        &self.shared.announcer
+    }
 }
 
 impl WorkerBlocklist {
@@ -247,6 +271,12 @@ impl WorkerBlocklist {
     #[must_use]
     pub const fn store(&self) -> &WorkerStore {
         &self.store
+    }
+
+    /// How many changes were announced so far: see [`Announcer::count`].
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.shared.announcer.count()
     }
 
     /// Asks whether a verified token is revoked.

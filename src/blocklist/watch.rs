@@ -104,6 +104,7 @@ impl Shared {
             ledger.alarm = true;
         });
         self.adopt(Some(Arc::new(id.to_owned())));
+        self.announcer.announce_doubt();
         tracing::error!(
             generation = id,
             lost = ledger.lost,

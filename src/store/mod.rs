@@ -14,9 +14,9 @@ pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
 pub use self::meter::{Level, Meter, Outcome};
-pub use self::redis::Counter;
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
+pub use self::redis::{Counter, Ear};
 use self::redis::{Redis, RedisWorker};
 pub use self::settings::{Address, Host, Settings};
 use crate::time::UnixTime;
@@ -43,6 +43,15 @@ pub struct Store(Engine);
 enum Engine {
     Embedded(Embedded),
     Redis(Redis),
+}
+
+/// What is heard of other gateways' writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'w> {
+    /// The entry of this suffix was put.
+    Entry(&'w str),
+    /// Words may have been missed.
+    Missed,
 }
 
 /// A worker's side of the store.
@@ -109,6 +118,16 @@ impl Store {
         match &self.0 {
             Engine::Embedded(_) => std::future::pending().await,
             Engine::Redis(redis) => redis.arrivals().changed().await,
+        }
+    }
+
+    /// Listens for entries that other gateways put, until what is returned is dropped. To be called
+    /// inside the main runtime. `None` for the embedded store, which has one gateway.
+    #[must_use]
+    pub fn listen(&self, hear: impl Fn(Word<'_>) + Send + Sync + 'static) -> Option<Ear> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::Redis(redis) => Some(redis.listen(Arc::new(hear))),
         }
     }
 

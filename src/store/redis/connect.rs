@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -68,6 +68,9 @@ pub(super) struct Connected {
     /// Where it leads, when others decide that.
     pub(super) named: Option<Host>,
 }
+
+/// Who is told what the server says unasked.
+pub(super) type Pushes = Arc<dyn AsyncPushSender>;
 
 /// The task that moves bytes; stopped when dropped.
 pub(super) struct Driver(pub(super) JoinHandle<()>);
@@ -144,14 +147,25 @@ impl Connector {
     /// Connects, authenticates, selects the database and checks the role. The caller sets the
     /// deadline.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
+        self.open(None).await
+    }
+
+    /// The same; what the server says unasked goes to `pushes`.
+    pub(super) async fn connect_hearing(&self, pushes: Pushes) -> Result<Connected, Error> {
+        self.open(Some(pushes)).await
+    }
+
+    async fn open(&self, pushes: Option<Pushes>) -> Result<Connected, Error> {
         let mut connected = match &self.route {
-            Route::Host(host) => self.over_tcp(host).await?,
+            Route::Host(host) => self.over_tcp(host, pushes).await?,
             Route::Named(sentinels) => {
                 let host = sentinels.master().await?;
-                Connected { named: Some(host.clone()), ..self.over_tcp(&host).await? }
+                let connected = self.over_tcp(&host, pushes).await?;
+                Connected { named: Some(host), ..connected }
             }
             Route::Unix(path) => {
-                self.speak(UnixStream::connect(path).await.map_err(|e| down(&e))?).await?
+                let socket = UnixStream::connect(path).await.map_err(|e| down(&e))?;
+                self.speak(socket, pushes).await?
             }
         };
         self.check_role(&mut connected.handle).await?;
@@ -174,25 +188,28 @@ impl Connector {
         }
     }
 
-    async fn over_tcp(&self, host: &Host) -> Result<Connected, Error> {
+    async fn over_tcp(&self, host: &Host, pushes: Option<Pushes>) -> Result<Connected, Error> {
         let socket = TcpStream::connect((host.name.as_str(), host.port)).await;
         let socket = socket.map_err(|e| down(&e))?;
         socket.set_nodelay(true).map_err(|e| down(&e))?;
-        let Some(tls) = &self.tls else { return self.speak(socket).await };
+        let Some(tls) = &self.tls else { return self.speak(socket, pushes).await };
         let name = ServerName::try_from(host.name.clone())
             .map_err(|_| Error::Down(format!("{} is no host name", host.name).into()))?;
-        self.speak(tls.connect(name, socket).await.map_err(|e| down(&e))?).await
+        self.speak(tls.connect(name, socket).await.map_err(|e| down(&e))?, pushes).await
     }
 
-    async fn speak<S>(&self, socket: S) -> Result<Connected, Error>
+    async fn speak<S>(&self, socket: S, pushes: Option<Pushes>) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Our own deadlines hold; the crate's would start a timer per command.
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(pushes);
+        }
         let (handle, driver) = MultiplexedConnection::new_with_config(&self.info, socket, config)
             .await
             .map_err(|error| answer::error(&error))?;

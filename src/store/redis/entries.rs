@@ -2,6 +2,7 @@
 //! so that both happen or neither.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
@@ -13,9 +14,11 @@ use crate::store::{Entry, Error, Page, Record};
 use crate::time::UnixTime;
 
 /// KEYS entry, index; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
-/// behind it, seconds to live or empty. Answers {expiry or -1, issued_before or -1}.
+/// behind it, seconds to live or empty, the channel to publish the suffix on or empty. Answers
+/// {expiry or -1, issued_before or -1, 1 where publishing failed}.
 ///
-/// Never shortens a life, never narrows `issued_before`; a key of another type is replaced.
+/// Never shortens a life, never narrows `issued_before`; a key of another type is replaced. A user
+/// who may not publish may revoke all the same.
 const PUT: &str = r"
 local issued = tonumber(ARGV[3])
 local ttl = tonumber(ARGV[5])
@@ -32,17 +35,22 @@ if kind ~= 'none' then
 end
 local number = issued and string.format('%.0f', issued) or 'null'
 local value = ARGV[2] .. number .. ARGV[4]
+local mute = 0
+if ARGV[6] ~= '' then
+  local told = redis.pcall('PUBLISH', ARGV[6], ARGV[1])
+  if type(told) == 'table' and told.err then mute = 1 end
+end
 local index = redis.call('TYPE', KEYS[2]).ok
 if index ~= 'zset' and index ~= 'none' then redis.call('DEL', KEYS[2]) end
 if ttl then
   local ends = tonumber(redis.call('TIME')[1]) + ttl
   redis.call('SET', KEYS[1], value, 'EX', string.format('%.0f', ttl))
   redis.call('ZADD', KEYS[2], ends, ARGV[1])
-  return {ends, issued or -1}
+  return {ends, issued or -1, mute}
 end
 redis.call('SET', KEYS[1], value)
 redis.call('ZADD', KEYS[2], '+inf', ARGV[1])
-return {-1, issued or -1}
+return {-1, issued or -1, mute}
 ";
 
 /// KEYS entry, index; ARGV suffix. Answers whether the entry was there.
@@ -88,12 +96,15 @@ impl Redis {
         now: UnixTime,
     ) -> Result<Entry, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(self.put_command(suffix, record, ttl)?);
+        pipeline.add_command(self.put_command(suffix, record, ttl, &self.names.revoked)?);
         let written = match &self.replicated {
             None => self.ask_one(&pipeline).await?,
             Some(replicated) => self.put_and_wait(replicated, &pipeline).await?,
         };
-        let (ends, issued_before) = two_numbers(written)?;
+        let Put { ends, issued_before, mute } = Put::read(written)?;
+        if mute {
+            self.warn_mute();
+        }
         let expires = match ttl {
             Some(ttl) if ends >= 0 => Some(now.plus(ttl).seconds().max(ends)),
             Some(_) | None => None,
@@ -116,7 +127,8 @@ impl Redis {
         if got < wanted { Err(Error::NotReplicated { got, wanted }) } else { Ok(written) }
     }
 
-    /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas.
+    /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas and without
+    /// a word: they are known already.
     pub(in crate::store) async fn put_all(
         &self,
         entries: &[Entry],
@@ -126,10 +138,10 @@ impl Redis {
             let mut pipeline = Pipeline::with_capacity(chunk.len());
             for entry in chunk {
                 let ttl = entry.expires.map(|end| UnixTime(end).since(now));
-                pipeline.add_command(self.put_command(&entry.suffix, &entry.record, ttl)?);
+                pipeline.add_command(self.put_command(&entry.suffix, &entry.record, ttl, "")?);
             }
             for value in self.ask(&pipeline).await? {
-                two_numbers(value)?;
+                Put::read(value)?;
             }
         }
         Ok(())
@@ -140,14 +152,25 @@ impl Redis {
         suffix: &str,
         record: &Record,
         ttl: Option<Duration>,
+        channel: &str,
     ) -> Result<Cmd, Error> {
         let (head, tail) = json_around_issued_before(record)?;
         let issued = record.issued_before.map_or_else(|| "null".to_owned(), |s| s.to_string());
         let ttl = ttl.map_or_else(String::new, |ttl| ttl.as_secs().max(1).to_string());
         let mut put = redis::cmd("EVAL");
         put.arg(PUT).arg(2).arg(self.entry_key(suffix)).arg(&self.names.index);
-        put.arg(suffix).arg(head).arg(issued).arg(tail).arg(ttl);
+        put.arg(suffix).arg(head).arg(issued).arg(tail).arg(ttl).arg(channel);
         Ok(put)
+    }
+
+    fn warn_mute(&self) {
+        if !self.mute.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                channel = self.names.revoked,
+                "the store forbids to publish revocations (ACL: grant +publish and the channel); \
+                 other gateways' live streams hear of them two seconds later"
+            );
+        }
     }
 
     /// Removes an entry; whether it was there.
@@ -311,13 +334,25 @@ fn lenient(value: &[u8]) -> Record {
     })
 }
 
-fn two_numbers(value: Value) -> Result<(i64, i64), Error> {
-    match answer::checked(value)? {
-        Value::Array(pair) => match pair.as_slice() {
-            [Value::Int(first), Value::Int(second)] => Ok((*first, *second)),
-            _ => Err(Error::Shape("not two numbers")),
-        },
-        _ => Err(Error::Shape("not two numbers")),
+/// The answer of [`PUT`].
+struct Put {
+    ends: i64,
+    issued_before: i64,
+    mute: bool,
+}
+
+impl Put {
+    fn read(value: Value) -> Result<Self, Error> {
+        let numbers = match answer::checked(value)? {
+            Value::Array(numbers) => numbers,
+            _ => Vec::new(),
+        };
+        match numbers.as_slice() {
+            [Value::Int(ends), Value::Int(issued_before), Value::Int(mute)] => {
+                Ok(Self { ends: *ends, issued_before: *issued_before, mute: *mute != 0 })
+            }
+            _ => Err(Error::Shape("not three numbers")),
+        }
     }
 }
 

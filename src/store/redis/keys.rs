@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub(super) generation: String,
     /// `{prefix}blocklist:index`
     pub(super) index: String,
+    /// `{prefix}blocklist:revoked`, the channel that suffixes of new entries are published on.
+    pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
     hasher: foldhash::fast::RandomState,
@@ -26,6 +28,7 @@ impl Names {
         Arc::new(Self {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
+            revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),

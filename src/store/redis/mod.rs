@@ -2,8 +2,11 @@
 //! for everything else; both are kept by their own supervisors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use self::announce::Ear;
+pub(in crate::store) use self::announce::Hear;
 use self::batch::Batcher;
 use self::connect::Connector;
 pub use self::counter::Counter;
@@ -16,6 +19,7 @@ use self::warnings::Kind;
 use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
 
+mod announce;
 mod answer;
 mod batch;
 mod connect;
@@ -36,6 +40,8 @@ pub(in crate::store) struct Redis {
     timeout: Duration,
     replicated: Option<Replicated>,
     kind: Kind,
+    /// Whether it was said that publishing is forbidden.
+    mute: AtomicBool,
 }
 
 /// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
@@ -64,15 +70,8 @@ impl Redis {
             Address::Sentinel { .. } => Kind::Sentinel,
             _ => Kind::Single,
         };
-        Ok(Self {
-            connector,
-            control,
-            arrivals,
-            names,
-            timeout: settings.timeout,
-            replicated,
-            kind,
-        })
+        let (timeout, mute) = (settings.timeout, AtomicBool::new(false));
+        Ok(Self { connector, control, arrivals, names, timeout, replicated, kind, mute })
     }
 
     /// A worker's own connection, made on its runtime.
@@ -90,6 +89,13 @@ impl Redis {
 
     pub(in crate::store) fn arrivals(&self) -> &Arc<Arrivals> {
         &self.arrivals
+    }
+
+    /// Listens for what gateways publish; starts on the current runtime.
+    pub(in crate::store) fn listen(&self, hear: Hear) -> Ear {
+        let channel = self.names.revoked.clone();
+        // Two round trips are one command more than `[store] timeout` allows for.
+        Ear::open(Arc::clone(&self.connector), channel, self.timeout * 2, hear)
     }
 
     /// Why the process' own connection is down, if it is.
