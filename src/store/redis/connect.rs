@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
@@ -11,15 +12,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::answer;
+use super::cluster::Topology;
 use super::sentinel::Sentinels;
 use crate::secret::Secret;
 use crate::store::{Address, Error, Host, OpenError, Settings};
 
 /// Commands that may wait for the socket before senders must.
 const PIPELINE_BUFFER: usize = 1024;
+
+/// How long the first word about a cluster is waited for.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(1);
 
 /// What a connection needs, worked out once so that connecting reads no file.
 #[derive(Clone)]
@@ -37,6 +43,8 @@ enum Route {
     Unix(PathBuf),
     /// Where the sentinels say.
     Named(Arc<Sentinels>),
+    /// Any master of a cluster.
+    AnyOf(Arc<Topology>),
 }
 
 /// As what a server may be asked.
@@ -57,6 +65,7 @@ impl fmt::Display for Connector {
             Route::Host(host) => host.fmt(f),
             Route::Unix(path) => write!(f, "unix:{}", path.display()),
             Route::Named(sentinels) => sentinels.fmt(f),
+            Route::AnyOf(_) => f.write_str("any master of the cluster"),
         }
     }
 }
@@ -113,6 +122,11 @@ impl Connector {
         Self { route: Route::Host(host), role, ..self.clone() }
     }
 
+    /// To any master of a cluster, for what each of them can do.
+    pub(super) fn to_any(&self, topology: Arc<Topology>) -> Self {
+        Self { route: Route::AnyOf(topology), ..self.clone() }
+    }
+
     /// A pattern for the connections to a cluster's nodes.
     pub(super) fn of_nodes(settings: &Settings, tls: bool) -> Result<Self, OpenError> {
         let info = info(settings.username.as_deref(), settings.password.as_ref());
@@ -163,6 +177,10 @@ impl Connector {
                 let connected = self.over_tcp(&host, pushes).await?;
                 Connected { named: Some(host), ..connected }
             }
+            Route::AnyOf(topology) => {
+                let host = topology.any(Instant::now() + FIRST_WORD_MAX).await?;
+                self.over_tcp(&host, pushes).await?
+            }
             Route::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(|e| down(&e))?;
                 self.speak(socket, pushes).await?
@@ -176,7 +194,7 @@ impl Connector {
     pub(super) fn named(&self) -> Option<Host> {
         match &self.route {
             Route::Named(sentinels) => sentinels.known(),
-            Route::Host(_) | Route::Unix(_) => None,
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => None,
         }
     }
 
@@ -184,7 +202,7 @@ impl Connector {
     pub(super) async fn named_elsewhere(&self, place: Option<&Host>) {
         match &self.route {
             Route::Named(sentinels) => sentinels.names_another(place).await,
-            Route::Host(_) | Route::Unix(_) => std::future::pending().await,
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => std::future::pending().await,
         }
     }
 
