@@ -12,22 +12,10 @@ use super::words::{
 };
 use crate::observe::phase::Phase;
 
-/// From half a millisecond, which is a request that nobody waited for, to the default limits.
-const REQUEST_BOUNDS: [Duration; 14] = [
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(2500),
-    Duration::from_secs(10),
-    Duration::from_secs(30),
+/// In microseconds: from half a millisecond, which is a request that nobody waited for, to the default limits.
+const REQUEST_BOUNDS: [u64; 14] = [
+    500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    10_000_000, 30_000_000,
 ];
 
 /// Limits of one route that are told apart.

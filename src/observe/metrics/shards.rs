@@ -23,6 +23,14 @@ thread_local! {
 #[repr(align(64))]
 struct Part<const N: usize>([AtomicU64; N]);
 
+impl<const N: usize> Part<N> {
+    fn add(&self, index: usize, amount: u64) {
+        if let Some(counter) = self.0.get(index) {
+            counter.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+}
+
 /// `N` counters.
 #[derive(Debug)]
 pub(super) struct Counters<const N: usize>([Part<N>; SHARDS]);
@@ -34,10 +42,21 @@ impl<const N: usize> Counters<N> {
 
     /// Adds to one of them; an index that is none counts nothing.
     pub(super) fn add(&self, index: usize, amount: u64) {
-        let part = self.0.get(SHARD.with(|shard| *shard));
-        if let Some(counter) = part.and_then(|part| part.0.get(index)) {
-            counter.fetch_add(amount, Ordering::Relaxed);
+        if let Some(part) = self.mine() {
+            part.add(index, amount);
         }
+    }
+
+    /// Adds to two of them.
+    fn add_two(&self, (one, amount): (usize, u64), (other, more): (usize, u64)) {
+        if let Some(part) = self.mine() {
+            part.add(one, amount);
+            part.add(other, more);
+        }
+    }
+
+    fn mine(&self) -> Option<&Part<N>> {
+        self.0.get(SHARD.with(|shard| *shard))
     }
 
     /// One of them, over all threads.
@@ -71,8 +90,8 @@ impl Counter {
 /// How long something took, in buckets.
 #[derive(Debug)]
 pub struct Histogram {
-    /// Upper bounds, inclusive, ascending.
-    bounds: &'static [Duration],
+    /// Upper bounds in microseconds, inclusive, ascending.
+    bounds: &'static [u64],
     /// A counter for each bound, one for what is above all, and the sum in nanoseconds.
     counts: Counters<{ BOUNDS_MAX + 2 }>,
 }
@@ -81,21 +100,23 @@ pub struct Histogram {
 const SUM: usize = BOUNDS_MAX + 1;
 
 impl Histogram {
-    pub(super) fn new(bounds: &'static [Duration]) -> Self {
+    pub(super) fn new(bounds: &'static [u64]) -> Self {
         debug_assert!(bounds.len() <= BOUNDS_MAX && bounds.is_sorted(), "{bounds:?}");
         Self { bounds, counts: Counters::new() }
     }
 
     /// One more that took so long.
     pub fn observe(&self, took: Duration) {
-        let bucket = self.bounds.iter().position(|bound| took <= *bound);
-        self.counts.add(bucket.unwrap_or(self.bounds.len()), 1);
-        self.counts.add(SUM, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = took.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(u64::from(took.subsec_nanos()));
+        let bucket = self.bounds.iter().position(|micros| nanos <= micros * 1000);
+        self.counts.add_two((bucket.unwrap_or(self.bounds.len()), 1), (SUM, nanos));
     }
 
     /// The sum in seconds, and each bucket with its upper bound in seconds; not cumulative.
     pub(super) fn read(&self) -> (f64, Vec<(f64, u64)>) {
-        let bounds = self.bounds.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let seconds = |micros: &u64| Duration::from_micros(*micros).as_secs_f64();
+        let bounds = self.bounds.iter().map(seconds).chain([f64::INFINITY]);
         let buckets = bounds.enumerate().map(|(i, bound)| (bound, self.counts.sum(i))).collect();
         (Duration::from_nanos(self.counts.sum(SUM)).as_secs_f64(), buckets)
     }
@@ -105,7 +126,7 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    const BOUNDS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(10)];
+    const BOUNDS: [u64; 2] = [1000, 10_000];
 
     #[test]
     fn threads_count_side_by_side_and_lose_nothing() {

@@ -4,12 +4,14 @@
 pub mod apps;
 pub mod blackhole;
 pub mod client;
+pub mod cluster;
 pub mod gateway;
 pub mod h2;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
 pub mod load;
+pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod pressure;
