@@ -13,7 +13,7 @@ use super::extra_key::Values;
 use super::issuers::Fact;
 use super::{ExtraKey, IssuerSettings, TokenCheck, VerifyError};
 use crate::time::UnixTime;
-use crate::token::{Kind, KeyDigest, Lookup, Selector, token_digest};
+use crate::token::{KeyDigest, Kind, Lookup, Selector, token_digest};
 
 /// A token whose signature and claims are good. Whether it counts *now* is asked on every request:
 /// [`Verified::check_times`], the route's issuers, the blocklist, the route's rule.

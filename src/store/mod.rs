@@ -16,13 +16,8 @@ pub use self::error::{Error, OpenError};
 pub use self::meter::{Level, Meter, Outcome};
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
-<<<<<<< HEAD
-pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
-use self::redis::{Redis, RedisWorker};
-=======
 use self::redis::{Cluster, Redis, RedisWorker};
-pub use self::redis::{Counter, Ear};
->>>>>>> main
+pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
 pub use self::settings::{Address, Host, Settings};
 pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
@@ -150,7 +145,7 @@ impl Store {
     #[must_use]
     pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
         match &self.0 {
-            Engine::Embedded(_) => None,
+            Engine::Cluster(_) | Engine::Embedded(_) => None,
             Engine::Redis(redis) => Some(redis.tracker(heads, id)),
         }
     }
@@ -162,7 +157,7 @@ impl Store {
     /// It was not confirmed.
     pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
         match &self.0 {
-            Engine::Embedded(_) => Ok(()),
+            Engine::Cluster(_) | Engine::Embedded(_) => Ok(()),
             Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }

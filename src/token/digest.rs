@@ -28,9 +28,10 @@ impl KeyDigest {
         context.update(kind);
         context.update(key.as_bytes());
         let digest = context.finish();
-        let mut halves = digest.as_ref().chunks_exact(8).map(|half| {
-            half.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte))
-        });
+        let mut halves = digest
+            .as_ref()
+            .chunks_exact(8)
+            .map(|half| half.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)));
         let mut half = || halves.next().unwrap_or_default();
         Self { high: half() | 1, low: half() }
     }

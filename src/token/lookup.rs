@@ -76,8 +76,7 @@ mod tests {
     #[test]
     fn digests_stand_in_the_order_of_the_keys() {
         let keys = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-        let lookup =
-            Lookup::new(keys(&["a", "b"]), keys(&["c"]), keys(&["d"]), None, UnixTime(0));
+        let lookup = Lookup::new(keys(&["a", "b"]), keys(&["c"]), keys(&["d"]), None, UnixTime(0));
         let of_entry = ["a", "b", "c"].map(KeyDigest::of_entry);
         assert_eq!(lookup.digests(), [&of_entry[..], &[KeyDigest::of_extra("d")]].concat());
         let mut other = lookup.clone();

@@ -31,9 +31,11 @@ fn key() -> &'static Key {
 }
 
 fn tracked(app: &Upstream) -> Setup {
-    Setup::standard(app)
-        .set("revocation", "check", "\"tracked\"")
-        .set("revocation", "extra_keys", "[\"blacklist:{jti}\"]")
+    Setup::standard(app).set("revocation", "check", "\"tracked\"").set(
+        "revocation",
+        "extra_keys",
+        "[\"blacklist:{jti}\"]",
+    )
 }
 
 fn start(setup: &Setup) -> Gateway {
@@ -73,8 +75,7 @@ fn address(redis: &Redis) -> SocketAddr {
 
 /// Calls of a command since the server's counts were reset.
 fn calls(redis: &Redis, command: &str) -> u64 {
-    let info: String =
-        redis::from_redis_value(redis.command(&["INFO", "commandstats"])).unwrap();
+    let info: String = redis::from_redis_value(redis.command(&["INFO", "commandstats"])).unwrap();
     let line = info.lines().find_map(|l| l.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
@@ -381,7 +382,8 @@ fn the_mode_changes_by_reload() {
     let copy = tracked(&app).redis(&redis);
     let ask = copy.clone().set("revocation", "check", "\"every-request\"");
     let off = copy.clone().set("revocation", "check", "\"off\"");
-    let more = copy.clone().set("revocation", "extra_keys", "[\"blacklist:{jti}\", \"gone:{sub}\"]");
+    let more =
+        copy.clone().set("revocation", "extra_keys", "[\"blacklist:{jti}\", \"gone:{sub}\"]");
     let shorter = copy.clone().set("revocation", "max_staleness", "\"500ms\"");
     let gateway = start(&copy);
     let (revoked, good) = (Token::good(), Token::good().sign(key()));
@@ -423,8 +425,7 @@ fn the_mode_changes_by_reload() {
 #[test]
 fn an_embedded_store_needs_no_copy() {
     let app = Upstream::start();
-    let gateway =
-        Gateway::start(&Setup::standard(&app).set("revocation", "check", "\"tracked\""));
+    let gateway = Gateway::start(&Setup::standard(&app).set("revocation", "check", "\"tracked\""));
     let token = Token::good();
     let signed = token.sign(key());
     assert_eq!(answer(&gateway, &signed), 200);

@@ -117,8 +117,7 @@ impl Table {
     fn slot(&self, digest: KeyDigest, mixed: u64) -> Option<(&Slot, bool)> {
         self.probe(mixed).find_map(|slot| {
             let high = slot.high.load(Ordering::Relaxed);
-            let is_own =
-                high == digest.high && slot.low.load(Ordering::Relaxed) == digest.low;
+            let is_own = high == digest.high && slot.low.load(Ordering::Relaxed) == digest.low;
             (high == 0 || is_own).then_some((slot, high == 0))
         })
     }
@@ -258,8 +257,7 @@ impl Copy {
 
     /// Whether it may be used at `now`.
     pub(super) fn is_usable(&self, now: Moment, era: u64) -> bool {
-        now.0 < self.usable_until.load(Ordering::Acquire)
-            && self.era.load(Ordering::Acquire) == era
+        now.0 < self.usable_until.load(Ordering::Acquire) && self.era.load(Ordering::Acquire) == era
     }
 
     /// Keys that are there, read or not.
@@ -403,7 +401,6 @@ impl Copy {
     fn fills(&self) -> MutexGuard<'_, Vec<Fill>> {
         self.fills.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "six bits")]

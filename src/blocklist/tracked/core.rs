@@ -455,7 +455,9 @@ impl Core {
             {
                 self.start_over();
             }
-            Phase::Verifying { after } if number > after => self.phase = Phase::Sweeping { part: 0 },
+            Phase::Verifying { after } if number > after => {
+                self.phase = Phase::Sweeping { part: 0 }
+            }
             _ => {}
         }
         if self.doubt.is_some_and(|doubt| number > doubt) {

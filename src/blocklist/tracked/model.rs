@@ -100,10 +100,14 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let revoke = (0..ENTRIES, 0..4_i64, prop_oneof![
-        3 => Just(None),
-        1 => (1_000..40_000_u64).prop_map(Some)
-    ]);
+    let revoke = (
+        0..ENTRIES,
+        0..4_i64,
+        prop_oneof![
+            3 => Just(None),
+            1 => (1_000..40_000_u64).prop_map(Some)
+        ],
+    );
     prop_oneof![
         8 => revoke.prop_map(|(entry, second, lives)| Step::Revoke(entry, second, lives)),
         4 => (0..ENTRIES).prop_map(Step::Lift),

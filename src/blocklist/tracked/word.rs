@@ -57,9 +57,9 @@ impl Word {
         let issued = self.issued_before.map_or(ISSUED, |second| {
             u64::try_from(second.max(0)).map_or(ISSUED, |second| second.min(ISSUED))
         });
-        let ends = self.ends.map_or(ENDS, |end| {
-            (end.0.saturating_sub(start.0) / STEP).saturating_add(1).min(ENDS)
-        });
+        let ends = self
+            .ends
+            .map_or(ENDS, |end| (end.0.saturating_sub(start.0) / STEP).saturating_add(1).min(ENDS));
         state | u64::from(self.confirmed) << 3 | issued << 4 | ends << 40
     }
 

@@ -16,11 +16,8 @@ pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
-<<<<<<< HEAD
-pub use self::tracked::{Questions, Reports, Tracked, Tracker};
-=======
 use self::road::Road;
->>>>>>> main
+pub use self::tracked::{Questions, Reports, Tracked, Tracker};
 use self::warnings::Kind;
 use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
