@@ -171,10 +171,12 @@ fn redis_hangs() {
     redis.freeze();
     let frozen = Instant::now();
     assert_eq!(answer(&gateway, &token), 200, "the copy is still young");
-    let took = becomes(&gateway, &token, 503, STALENESS + MARGIN);
-    assert!(took > Duration::from_millis(500), "the lease did not last: {took:?}");
+    eventually("it is too old", Duration::from_secs(10), || {
+        let (sent, status) = (frozen.elapsed(), answer(&gateway, &token));
+        assert!(status == 503 || sent < STALENESS, "{status} after {sent:?}");
+        status == 503
+    });
     app.forget();
-    assert!(frozen.elapsed() < STALENESS + MARGIN);
     gateway.get("/api/x").bearer(&token).send().refused(503);
     app.saw_nothing("too old");
     // What the copy knew to be revoked stays so.
