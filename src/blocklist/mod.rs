@@ -20,6 +20,7 @@ pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation
 pub use self::status::Status;
 use self::tracked::{Answer, Follower, Standing, Tracked};
 pub use self::verdict::{Cause, Unavailable, Verdict};
+use crate::observe::metrics::Histogram;
 use crate::store::{self, Ear, Entry, Error, Hit, OpenError, Record, Store, Word, WorkerStore};
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
@@ -241,8 +242,8 @@ impl Blocklist {
 
     /// How long changes take to be seen by the local copy.
     #[must_use]
-    pub fn propagation(&self) -> tracked::Counts {
-        self.shared.tracked.propagation().counts()
+    pub fn propagation(&self) -> &Histogram {
+        self.shared.tracked.propagation()
     }
 
     /// Revokes. Once this has answered, no request that starts afterwards is let through by any

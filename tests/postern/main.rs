@@ -58,6 +58,7 @@ mod tls;
 mod listeners;
 mod tokens;
 mod tracked;
+mod tracked_trials;
 mod claims;
 mod websocket;
 mod providers;

@@ -214,7 +214,7 @@ impl Follower {
                 Noticed::Entry(suffix) => self.shared.announcer.announce(&suffix),
                 Noticed::Canary(value) => {
                     if let Some((_, began)) = self.canary.take_if(|(v, _)| *v == value) {
-                        self.shared.tracked.propagation.note(began.elapsed());
+                        self.shared.tracked.propagation.observe(began.elapsed());
                     }
                 }
             }
