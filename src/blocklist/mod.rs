@@ -374,7 +374,7 @@ impl WorkerBlocklist {
         let before = self.shared.footing();
         let shared = &*self.shared;
         if before.is_firm()
-            && let Some(verdict) = shared.from_the_copy(lookup, now, before.era)
+            && let Some(verdict) = shared.by_the_copy(lookup, now, before.era)
         {
             return Ok(verdict);
         }
@@ -404,14 +404,14 @@ impl WorkerBlocklist {
             let revoked = shared.without_the_store(lookup, now);
             return Ok(revoked.unwrap_or_else(|| shared.aged_at(lookup, now.seconds())));
         }
-        if let Some(revoked) = shared.lost_from_the_copy(lookup, found.generation.as_deref(), now) {
+        if let Some(revoked) = shared.lost_by_the_copy(lookup, found.generation.as_deref(), now) {
             return Ok(revoked);
         }
         // Whatever changed on the way, the answer may come from before or from elsewhere.
         if before.is_firm() && before == shared.footing() {
             return Ok(shared.aged(lookup));
         }
-        Ok(shared.from_memory(lookup, now).unwrap_or_else(|| shared.aged(lookup)))
+        Ok(shared.by_memory(lookup, now).unwrap_or_else(|| shared.aged(lookup)))
     }
 }
 
@@ -434,20 +434,20 @@ impl Shared {
     /// The refusal that is certain without asking the store: by remembered entries, or by what the
     /// copy held when it was last current.
     fn without_the_store(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
-        self.from_memory(lookup, now).or_else(|| {
+        self.by_memory(lookup, now).or_else(|| {
             let standing = self.tracked.last_known(lookup)?;
             Some(Verdict::Revoked(verdict::cause_at(lookup, standing.place)))
         })
     }
 
     /// The refusal that remembered entries give by themselves.
-    fn from_memory(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
+    fn by_memory(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
         let found = self.remembered.as_ref()?.look_up(lookup, now);
         verdict::refusing(lookup, &found.hits).map(|(cause, _)| Verdict::Revoked(cause))
     }
 
     /// What the local copy says, if it may be believed.
-    fn from_the_copy(&self, lookup: &Lookup, now: UnixTime, era: u64) -> Option<Verdict> {
+    fn by_the_copy(&self, lookup: &Lookup, now: UnixTime, era: u64) -> Option<Verdict> {
         match self.tracked.look_up(lookup, era) {
             Answer::Clear => Some(self.aged(lookup)),
             Answer::Refused(standing) => Some(self.refused_by(lookup, standing, now)),
@@ -456,7 +456,7 @@ impl Shared {
     }
 
     /// The refusal by what the copy held of contents that the store has lost.
-    fn lost_from_the_copy(
+    fn lost_by_the_copy(
         &self,
         lookup: &Lookup,
         generation: Option<&str>,
