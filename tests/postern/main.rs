@@ -57,6 +57,7 @@ mod soak;
 mod tls;
 mod listeners;
 mod tokens;
+mod tracked;
 mod claims;
 mod websocket;
 mod providers;
