@@ -51,6 +51,7 @@ mod shared_limits;
 mod signals;
 mod slow_peers;
 mod soak;
+mod streams;
 mod tls;
 mod listeners;
 mod tokens;

@@ -8,6 +8,7 @@ pub mod h2;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
+pub mod live;
 pub mod load;
 pub mod pki;
 pub mod process;
