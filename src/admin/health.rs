@@ -90,7 +90,7 @@ pub(super) fn status(admin: &Admin) -> Value {
         "connections": admin.gateway.clients.open_connections(),
         "routes": policy.routes.len(),
         "cached_tokens": admin.gateway.tokens.len(),
-        "unchecked_requests": admin.gateway.unchecked.requests(),
+        "unchecked_requests": admin.gateway.metrics.unchecked_requests.total(),
         "streams": streams(admin),
         "log_lines_dropped": admin.gateway.access.dropped(),
         "keys": keys(admin),

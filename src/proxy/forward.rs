@@ -9,7 +9,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -17,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use super::escort::{Escort, ended};
 use super::guard::{self, Hop};
 use super::head::Head;
+use super::measure::Decision;
 use super::{Rejection, Trip, request_id, tunnel};
 use crate::body::Body;
 use crate::policy::Route;
@@ -158,10 +159,11 @@ pub fn forward<'t>(
     let trailers = hop.trailers && !upgrade;
     address(&mut parts, trip, route, head, trailers);
     let request = Request::from_parts(parts, body);
-    trip.note(|record| record.forwarded = Some(Instant::now()));
+    let handed = Instant::now();
+    trip.note(|record| record.forwarded = Some(handed));
     async move {
         if let Some(client_side) = client_side {
-            return Box::pin(switch(trip, route, request, client_side)).await;
+            return Box::pin(switch(trip, route, request, client_side, handed)).await;
         }
         let sent = {
             let (pool, trip) = (&trip.worker.pool, &*trip);
@@ -171,7 +173,7 @@ pub fn forward<'t>(
         };
         let response =
             sent.map_err(|failure| reject(trip, route, &failure, progress.as_deref()))?;
-        receive(trip, response)
+        receive(trip, route, response, handed)
     }
 }
 
@@ -212,21 +214,21 @@ async fn switch(
     route: &Route,
     mut request: Request<Body>,
     client: OnUpgrade,
+    handed: Instant,
 ) -> Result<Response<Body>, Rejection> {
     tunnel::mark(request.headers_mut());
     let sent = upstream::send_upgrade(&route.upstream, &route.timeouts, request).await;
     match sent.map_err(|failure| reject(trip, route, &failure, None))? {
-        Upgraded::Declined(response) => receive(trip, response),
+        Upgraded::Declined(response) => receive(trip, route, response, handed),
         Upgraded::Switched(mut response) => {
+            note_answer(trip, route, response.status(), handed);
             let hop = guard::strip_response(response.headers_mut());
             if !tunnel::is_websocket(&hop) {
                 return Err(Rejection::UpstreamBroken("upstream_wrong_protocol"));
             }
             tunnel::mark(response.headers_mut());
-            trip.note(|record| {
-                record.answered = Some(Instant::now());
-                record.status = response.status();
-            });
+            trip.decide(Decision::Allowed("tunnel"));
+            trip.answers(response.status());
             let life = trip.life(Kind::WebSocket);
             let mut ending = trip.ending.take();
             if let Some(ending) = &mut ending {
@@ -237,8 +239,13 @@ async fn switch(
     }
 }
 
-fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response<Body>, Rejection> {
-    trip.note(|record| record.answered = Some(Instant::now()));
+fn receive(
+    trip: &mut Trip,
+    route: &Route,
+    mut response: Response<Streamed>,
+    handed: Instant,
+) -> Result<Response<Body>, Rejection> {
+    note_answer(trip, route, response.status(), handed);
     let headers = response.headers_mut();
     // Two lengths: one of them would end the message somewhere else for the client (R34).
     let coded = headers.keys().any(|name| matches!(*name, TRANSFER_ENCODING));
@@ -247,6 +254,13 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response
     }
     guard::strip_response(headers);
     Ok(response.map(Body::stream))
+}
+
+/// The head of the upstream's answer is here.
+fn note_answer(trip: &mut Trip, route: &Route, status: StatusCode, handed: Instant) {
+    let took = handed.elapsed();
+    route.upstream.series.answered(status.as_u16(), took);
+    trip.note(|record| record.answered = Some(handed + took));
 }
 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
@@ -347,6 +361,17 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 }
 
 fn reject(trip: &Trip, route: &Route, failure: &Failure, upload: Option<&Progress>) -> Rejection {
+    let rejection = rejection(trip, route, failure, upload);
+    route.upstream.series.unanswered(rejection.reason());
+    rejection
+}
+
+fn rejection(
+    trip: &Trip,
+    route: &Route,
+    failure: &Failure,
+    upload: Option<&Progress>,
+) -> Rejection {
     match upload.map(Progress::outcome) {
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,

@@ -12,7 +12,8 @@ use super::Gateway;
 use super::clients::RequestPermit;
 use super::connection::Running;
 use super::grpc::{self, Messages};
-use super::record::{Decision, Record};
+use super::measure::{Decision, Measure};
+use super::record::Record;
 use crate::body::{Body, StreamError};
 use crate::stream::{Exit, Kind, Life, Why};
 
@@ -37,6 +38,8 @@ pub struct Ending {
     pub running: Running,
     /// Counts against `requests_per_client`.
     pub permit: Option<RequestPermit>,
+    /// What is counted of it.
+    pub measure: Measure,
     /// The log line, when the access log is on.
     pub record: Option<Box<Record>>,
     /// Where the line goes.
@@ -126,11 +129,12 @@ fn cut_short(why: Why) -> StreamError {
 impl Drop for Ending {
     fn drop(&mut self) {
         let why = self.life.as_mut().and_then(Life::leave);
-        if let (Some(why), Some(record)) = (why, &mut self.record) {
-            record.decision = Decision::Ended(why.reason());
+        if let Some(why) = why {
+            self.measure.decision = Decision::Ended(why.reason());
         }
+        let took = self.measure.finish(&self.gateway.metrics);
         if let Some(record) = &self.record {
-            record.write(&self.gateway.access, self.complete);
+            record.write(&self.gateway.access, &self.measure, took, self.complete);
         }
     }
 }

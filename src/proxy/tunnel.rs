@@ -20,7 +20,6 @@ use self::relay::{Direction, Over, farewell, relay};
 use super::connection::Connection;
 use super::guard::{Hop, Upgrade};
 use super::outgoing::Ending;
-use super::record::Decision;
 use crate::body::Body;
 use crate::stream::{Exit, Life, Sever as _};
 
@@ -76,7 +75,6 @@ pub fn join(
             ending.complete = over == Over::Complete;
             if let Some(record) = &mut ending.record {
                 record.bytes_out = down.bytes;
-                record.decision = Decision::Allowed("tunnel");
             }
         }
         if matches!(over, Over::Ended(_)) {

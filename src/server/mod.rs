@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch as drain_signal;
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +27,7 @@ use self::proxy_protocol::{Announced, Mode, Replay};
 use self::serve::{Protocol, Terms, serve};
 use self::socket::Socket;
 use self::watch::Patience;
+use crate::observe::metrics::{Handshake, Listener};
 use crate::policy::Snapshot;
 use crate::proxy::client::Peer;
 use crate::proxy::clients::{ConnectionPermit, Limits};
@@ -172,7 +174,13 @@ fn admit(reception: &Reception, address: IpAddr) -> Option<ConnectionPermit> {
     let gateway = &reception.worker.gateway;
     let limits = gateway.policy.load().limits;
     let limits = Limits { total: limits.connections, per_client: limits.connections_per_client };
-    gateway.clients.connect(crate::limit::client_network(address), limits)
+    let permit = gateway.clients.connect(crate::limit::client_network(address), limits)?;
+    let listener = match reception.site {
+        Site::Https => Listener::Https,
+        Site::Plain => Listener::Plain,
+        Site::Redirect => Listener::Redirect,
+    };
+    Some(permit.counted(gateway.metrics.open_connection(listener)))
 }
 
 /// One accepted stream, before anything is spoken on it.
@@ -195,15 +203,20 @@ where
             let acceptor = TlsAcceptor::from(server.config.clone());
             let handshake =
                 tokio::time::timeout(policy.timeouts.handshake, acceptor.accept(stream));
+            let metrics = &reception.worker.gateway.metrics;
             let stream = match handshake.await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     tracing::debug!(peer = %peer.address(), %error, "TLS handshake failed");
-                    return;
+                    return metrics.handshake(Handshake::Failed);
                 }
-                Err(_) => return,
+                Err(_) => return metrics.handshake(Handshake::TimedOut),
             };
             let (_, session) = stream.get_ref();
+            metrics.handshake(match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => Handshake::Tls13,
+                _ => Handshake::Tls12,
+            });
             let protocol = match session.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,

@@ -18,7 +18,7 @@ pub use self::meter::{Level, Meter, Outcome};
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
 pub use self::redis::{Counter, Ear};
 use self::redis::{Redis, RedisWorker};
-pub use self::settings::{Address, Settings};
+pub use self::settings::{Address, Host, Settings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -72,7 +72,10 @@ impl Store {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         Ok(Self(match &settings.address {
             Address::Embedded { dir } => Engine::Embedded(Embedded::open(dir, EMBEDDED_FILE)?),
-            Address::Tcp { .. } | Address::Unix { .. } => Engine::Redis(Redis::open(settings)?),
+            Address::Tcp { .. }
+            | Address::Unix { .. }
+            | Address::Sentinel { .. }
+            | Address::Cluster { .. } => Engine::Redis(Redis::open(settings)?),
         }))
     }
 

@@ -20,6 +20,7 @@ use crate::config::{
     Source, Spanned, StreamKind,
 };
 use crate::limit::{AuthFailures, Quota, Registry};
+use crate::observe::metrics::Metrics;
 use crate::token::ClaimPath;
 
 /// Whether compiling may run `…_command`s.
@@ -38,6 +39,8 @@ pub struct Context<'c> {
     pub source: &'c Source,
     /// Limiters that are in use; those that stay the same keep their counts.
     pub limiters: &'c Registry,
+    /// Where routes and upstreams are counted; names that stay keep their numbers.
+    pub metrics: &'c Metrics,
     /// The snapshot in force, on a reload.
     pub previous: Option<&'c Snapshot>,
     /// Environment variables that secrets may stand in.

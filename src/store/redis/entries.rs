@@ -295,12 +295,8 @@ impl Redis {
 
     /// What the server's settings mean for revocations, in words for the log.
     pub(in crate::store) async fn warnings(&self) -> Result<Vec<String>, Error> {
-        let names = super::warnings::SETTINGS;
-        let mut pipeline = Pipeline::with_capacity(names.len());
-        for name in names {
-            pipeline.cmd("CONFIG").arg("GET").arg(name);
-        }
-        Ok(super::warnings::judge(self.ask(&pipeline).await?))
+        let answers = self.ask(&super::warnings::question(self.kind)).await?;
+        Ok(super::warnings::judge(self.kind, answers))
     }
 
     fn entry_key(&self, suffix: &str) -> String {

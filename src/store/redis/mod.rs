@@ -15,7 +15,8 @@ pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
-use super::{Error, Found, OpenError, Settings};
+use self::warnings::Kind;
+use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
 
 mod announce;
@@ -27,6 +28,7 @@ mod entries;
 mod keys;
 mod link;
 mod lookup;
+mod sentinel;
 mod warnings;
 
 /// The store's side that a process has once.
@@ -39,6 +41,7 @@ pub(in crate::store) struct Redis {
     replicated: Option<Replicated>,
     /// Whether it was said that publishing is forbidden.
     mute: AtomicBool,
+    kind: Kind,
 }
 
 /// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
@@ -63,8 +66,20 @@ impl Redis {
             replicas: settings.wait_replicas,
         });
         let names = Names::new(&settings.prefix);
-        let (timeout, mute) = (settings.timeout, AtomicBool::new(false));
-        Ok(Self { connector, control, arrivals, names, timeout, replicated, mute })
+        let kind = match settings.address {
+            Address::Sentinel { .. } => Kind::Sentinel,
+            _ => Kind::Single,
+        };
+        Ok(Self {
+            connector,
+            control,
+            arrivals,
+            names,
+            timeout: settings.timeout,
+            replicated,
+            mute: AtomicBool::new(false),
+            kind,
+        })
     }
 
     /// A worker's own connection, made on its runtime.
