@@ -26,6 +26,7 @@ mod blocklist;
 mod revocations;
 mod two_gateways;
 mod sentinel;
+mod cluster;
 mod bounds;
 mod check;
 mod check_online;

@@ -109,6 +109,9 @@ async fn keep(connector: &Connector, mut connected: Connected, patience: Duratio
     loop {
         tokio::select! {
             _ = &mut connected.driver.0 => return Error::Lost,
+            () = connector.named_elsewhere(connected.named.as_ref()) => {
+                return Error::Down("the sentinels name another master".into());
+            }
             () = sleep(PROBE_INTERVAL) => {
                 match timeout(patience, connector.check_role(&mut connected.handle)).await {
                     Ok(Ok(())) => {}

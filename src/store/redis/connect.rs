@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
@@ -11,15 +12,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::answer;
+use super::cluster::Topology;
 use super::sentinel::Sentinels;
 use crate::secret::Secret;
 use crate::store::{Address, Error, Host, OpenError, Settings};
 
 /// Commands that may wait for the socket before senders must.
 const PIPELINE_BUFFER: usize = 1024;
+
+/// How long the first word about a cluster is waited for.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(1);
 
 /// What a connection needs, worked out once so that connecting reads no file.
 #[derive(Clone)]
@@ -37,6 +43,8 @@ enum Route {
     Unix(PathBuf),
     /// Where the sentinels say.
     Named(Arc<Sentinels>),
+    /// Any master of a cluster.
+    AnyOf(Arc<Topology>),
 }
 
 /// As what a server may be asked.
@@ -57,6 +65,7 @@ impl fmt::Display for Connector {
             Route::Host(host) => host.fmt(f),
             Route::Unix(path) => write!(f, "unix:{}", path.display()),
             Route::Named(sentinels) => sentinels.fmt(f),
+            Route::AnyOf(_) => f.write_str("any master of the cluster"),
         }
     }
 }
@@ -68,6 +77,9 @@ pub(super) struct Connected {
     /// Where it leads, when others decide that.
     pub(super) named: Option<Host>,
 }
+
+/// Who is told what the server says unasked.
+pub(super) type Pushes = Arc<dyn AsyncPushSender>;
 
 /// The task that moves bytes; stopped when dropped.
 pub(super) struct Driver(pub(super) JoinHandle<()>);
@@ -110,6 +122,11 @@ impl Connector {
         Self { route: Route::Host(host), role, ..self.clone() }
     }
 
+    /// To any master of a cluster, for what each of them can do.
+    pub(super) fn to_any(&self, topology: Arc<Topology>) -> Self {
+        Self { route: Route::AnyOf(topology), ..self.clone() }
+    }
+
     /// A pattern for the connections to a cluster's nodes.
     pub(super) fn of_nodes(settings: &Settings, tls: bool) -> Result<Self, OpenError> {
         let info = info(settings.username.as_deref(), settings.password.as_ref());
@@ -148,19 +165,21 @@ impl Connector {
     }
 
     /// The same; what the server says unasked goes to `pushes`.
-    pub(super) async fn connect_hearing(
-        &self,
-        pushes: Arc<dyn AsyncPushSender>,
-    ) -> Result<Connected, Error> {
+    pub(super) async fn connect_hearing(&self, pushes: Pushes) -> Result<Connected, Error> {
         self.open(Some(pushes)).await
     }
 
-    async fn open(&self, pushes: Option<Arc<dyn AsyncPushSender>>) -> Result<Connected, Error> {
+    async fn open(&self, pushes: Option<Pushes>) -> Result<Connected, Error> {
         let mut connected = match &self.route {
             Route::Host(host) => self.over_tcp(host, pushes).await?,
             Route::Named(sentinels) => {
                 let host = sentinels.master().await?;
-                Connected { named: Some(host.clone()), ..self.over_tcp(&host, pushes).await? }
+                let connected = self.over_tcp(&host, pushes).await?;
+                Connected { named: Some(host), ..connected }
+            }
+            Route::AnyOf(topology) => {
+                let host = topology.any(Instant::now() + FIRST_WORD_MAX).await?;
+                self.over_tcp(&host, pushes).await?
             }
             Route::Unix(path) => {
                 let socket = UnixStream::connect(path).await.map_err(|e| down(&e))?;
@@ -175,7 +194,7 @@ impl Connector {
     pub(super) fn named(&self) -> Option<Host> {
         match &self.route {
             Route::Named(sentinels) => sentinels.known(),
-            Route::Host(_) | Route::Unix(_) => None,
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => None,
         }
     }
 
@@ -183,30 +202,21 @@ impl Connector {
     pub(super) async fn named_elsewhere(&self, place: Option<&Host>) {
         match &self.route {
             Route::Named(sentinels) => sentinels.names_another(place).await,
-            Route::Host(_) | Route::Unix(_) => std::future::pending().await,
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => std::future::pending().await,
         }
     }
 
-    async fn over_tcp(
-        &self,
-        host: &Host,
-        pushes: Option<Arc<dyn AsyncPushSender>>,
-    ) -> Result<Connected, Error> {
+    async fn over_tcp(&self, host: &Host, pushes: Option<Pushes>) -> Result<Connected, Error> {
         let socket = TcpStream::connect((host.name.as_str(), host.port)).await;
         let socket = socket.map_err(|e| down(&e))?;
         socket.set_nodelay(true).map_err(|e| down(&e))?;
         let Some(tls) = &self.tls else { return self.speak(socket, pushes).await };
         let name = ServerName::try_from(host.name.clone())
             .map_err(|_| Error::Down(format!("{} is no host name", host.name).into()))?;
-        let socket = tls.connect(name, socket).await.map_err(|e| down(&e))?;
-        self.speak(socket, pushes).await
+        self.speak(tls.connect(name, socket).await.map_err(|e| down(&e))?, pushes).await
     }
 
-    async fn speak<S>(
-        &self,
-        socket: S,
-        pushes: Option<Arc<dyn AsyncPushSender>>,
-    ) -> Result<Connected, Error>
+    async fn speak<S>(&self, socket: S, pushes: Option<Pushes>) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

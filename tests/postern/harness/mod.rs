@@ -3,6 +3,7 @@
 
 pub mod apps;
 pub mod client;
+pub mod cluster;
 pub mod gateway;
 pub mod h2;
 pub mod jwks_server;
