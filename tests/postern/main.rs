@@ -54,6 +54,8 @@ mod shared_limits;
 mod signals;
 mod slow_peers;
 mod soak;
+mod streams;
+mod many_streams;
 mod tls;
 mod listeners;
 mod tokens;

@@ -10,6 +10,7 @@ pub mod h2;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
+pub mod live;
 pub mod load;
 pub mod metrics;
 pub mod pki;
