@@ -25,6 +25,7 @@ use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::authenticate::Unchecked;
 use crate::proxy::clients::Clients;
+use crate::proxy::endpoint::Flood;
 use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
@@ -62,6 +63,7 @@ pub(super) async fn prepare(
     let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    let blocklist = Arc::new(blocklist);
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
     let providers = Providers::new(policy.clone(), state.dir());
     // Before anything listens: a bound socket already takes connections in.
@@ -77,8 +79,10 @@ pub(super) async fn prepare(
         clients: Clients::new(),
         access,
         unchecked: Unchecked::default(),
+        blocklist: blocklist.clone(),
+        logouts: Flood::default(),
     });
-    let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
+    let parts = Parts { gateway, blocklist, state, workers };
     Ok((parts, listeners, writer))
 }
 

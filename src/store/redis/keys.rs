@@ -17,6 +17,8 @@ pub(super) struct Names {
     pub(super) index: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}`
+    pub(super) prefix: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -27,6 +29,7 @@ impl Names {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
             limit: format!("{prefix}limit:"),
+            prefix: prefix.to_owned(),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })

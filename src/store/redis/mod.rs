@@ -23,6 +23,7 @@ mod entries;
 mod keys;
 mod link;
 mod lookup;
+mod once;
 mod warnings;
 
 /// The store's side that a process has once.

@@ -2,6 +2,7 @@
 //! knows only the public contract, and never looks into the crate.
 
 pub mod apps;
+pub mod browser;
 pub mod client;
 pub mod gateway;
 pub mod h2;
