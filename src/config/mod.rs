@@ -45,6 +45,7 @@ mod revocation;
 mod route;
 mod state;
 mod store;
+mod streams;
 mod timeouts;
 mod tls;
 mod upstream;
@@ -90,7 +91,8 @@ pub use secret_source::{SecretError, SecretSource};
 pub use size::Size;
 pub use source::Source;
 pub use state::State;
-pub use store::{Store, StoreUrl};
+pub use store::{Store, StoreHost, StoreUrl};
+pub use streams::{Grace, StreamKind, Streams};
 pub use timeouts::Timeouts;
 pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};
 pub use upstream::Upstream;
@@ -117,6 +119,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[timeouts]`: how long anything may take.
     pub timeouts: Timeouts,
+    /// `[streams]`: live connections.
+    pub streams: Streams,
     /// `[auth_failures]`: failed verifications per client.
     pub auth_failures: AuthFailures,
     /// `[log]`: the program's log and the access log.

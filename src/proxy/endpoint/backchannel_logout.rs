@@ -22,7 +22,7 @@ use crate::policy::revocation::{self, Asked};
 use crate::provider::Looked;
 use crate::proxy::authenticate::{may_fail, note_failure};
 use crate::proxy::forward::Inbound;
-use crate::proxy::record::Decision;
+use crate::proxy::measure::Decision;
 use crate::proxy::reject::Limited;
 use crate::proxy::{Gateway, Rejection, Trip};
 use crate::time::UnixTime;
@@ -73,7 +73,7 @@ pub(super) async fn answer(
     };
     let executed = tokio::spawn(order.execute(now)).await;
     executed.unwrap_or_else(|_| Err(unavailable("logout_failed")))?;
-    trip.note(|record| record.decision = Decision::Allowed("backchannel_logout"));
+    trip.decide(Decision::Allowed("backchannel_logout"));
     Ok(done())
 }
 
