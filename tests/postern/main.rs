@@ -25,6 +25,8 @@ mod authorise;
 mod blocklist;
 mod revocations;
 mod two_gateways;
+mod backchannel_logout;
+mod provider_logout;
 mod sentinel;
 mod cluster;
 mod bounds;

@@ -3,6 +3,7 @@
 
 pub mod apps;
 pub mod blackhole;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod gateway;
