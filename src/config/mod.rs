@@ -35,6 +35,7 @@ mod scalar;
 mod size;
 
 mod admin;
+mod audit;
 mod identity;
 mod issuer;
 mod limits;
@@ -59,6 +60,7 @@ pub use toml::Spanned;
 pub use address::{Address, PublicUrl, Server};
 pub use admin::Admin;
 pub use algorithm::Algorithm;
+pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
 pub use duration::{Leeway, Period, Reuse};
 pub use identity::{Identity, Preset};
@@ -119,6 +121,8 @@ pub struct Config {
     pub auth_failures: AuthFailures,
     /// `[log]`: the program's log and the access log.
     pub log: Log,
+    /// `[audit]`: the log of changes and refusals.
+    pub audit: Audit,
     /// `[[issuers]]`: whose tokens are believed.
     pub issuers: Vec<Spanned<Issuer>>,
     /// `[upstreams.NAME]`: the services behind.
