@@ -2,10 +2,12 @@
 //! contradict each other, rules that could never hold. Opens nothing.
 
 mod audit;
+mod endpoints;
 mod identity;
 mod issuers;
 mod listen;
 mod providers;
+mod revocation;
 mod routes;
 mod store;
 
@@ -31,10 +33,12 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     listen::validate(config, declared, problems);
     store::validate(config, problems);
     audit::validate(&config.audit, problems);
+    revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
+    endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
 }
 

@@ -22,6 +22,7 @@ use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
 use crate::policy::{Route, Snapshot};
 use crate::provider::Looked;
+use crate::stream::Pass;
 use crate::time::UnixTime;
 
 /// A caller whose token was accepted for this request.
@@ -66,9 +67,13 @@ pub async fn authenticate(
     trip.note(|record| record.caller = Some(verified.clone()));
     trip.decide(Decision::Allowed("token"));
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
+    // Before the blocklist is asked: whatever is announced from here on may have been missed.
+    let heard = trip.worker.blocklist.announced();
     not_revoked(trip, route, &verified, now).await?;
     demand.rule.allows(&verified).map_err(Rejection::Denied)?;
     let identity = identity(&trip.policy, &verified, &presented.token)?;
+    let allow_unreachable = route.allow_unreachable;
+    trip.pass = Some(Pass { verified: verified.clone(), heard, allow_unreachable });
     Ok(Some(Caller { verified, origin: presented.origin, identity }))
 }
 

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use super::escort::{Escort, ended};
 use super::guard::{self, Hop};
 use super::head::Head;
 use super::measure::Decision;
@@ -21,6 +22,7 @@ use super::{Rejection, Trip, request_id, tunnel};
 use crate::body::Body;
 use crate::policy::Route;
 use crate::policy::route::HostRule;
+use crate::stream::Kind;
 use crate::upstream::{self, Failure, Outcome, Progress, Streamed, Upgraded, Upload};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -115,12 +117,20 @@ impl Inbound {
         }
     }
 
-    fn into_body(self, idle: Duration) -> (Body, Option<Arc<Progress>>) {
+    fn into_body(
+        self,
+        idle: Duration,
+        escort: impl FnOnce() -> Option<Escort>,
+    ) -> (Body, Option<Arc<Progress>>) {
         match self {
             Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
             Self::Empty => (Body::Empty, None),
             Self::Streaming(body, max) => {
-                let (body, progress) = Upload::wrap(body, max, idle);
+                let (upload, progress) = Upload::wrap(body, max, idle);
+                let body = match escort() {
+                    Some(escort) => Body::stream(escort.with(upload, progress.clone())),
+                    None => Body::stream(upload),
+                };
                 (body, Some(progress))
             }
         }
@@ -142,7 +152,8 @@ pub fn forward<'t>(
     let Outbound { mut parts, head, hop, upgrade } = outbound;
     let upgrade = upgrade && matches!(inbound, Inbound::Empty);
     let client_side = parts.extensions.remove::<OnUpgrade>().filter(|_| upgrade);
-    let (body, progress) = inbound.into_body(route.timeouts.body_idle);
+    let (body, progress) =
+        inbound.into_body(route.timeouts.body_idle, || Escort::of(trip, Kind::of(&parts.headers)));
     let repeatable = progress.is_none() && upstream::is_idempotent(&parts.method);
     let draft = repeatable.then(|| Draft::of(&parts));
     let trailers = hop.trailers && !upgrade;
@@ -218,7 +229,12 @@ async fn switch(
             tunnel::mark(response.headers_mut());
             trip.decide(Decision::Allowed("tunnel"));
             trip.answers(response.status());
-            Ok(tunnel::join(client, response, trip.ending.take(), trip.connection.clone()))
+            let life = trip.life(Kind::WebSocket);
+            let mut ending = trip.ending.take();
+            if let Some(ending) = &mut ending {
+                ending.life = life;
+            }
+            Ok(tunnel::join(client, response, ending, trip.connection.clone()))
         }
     }
 }
@@ -360,6 +376,7 @@ fn rejection(
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,
         Some(Outcome::Broken) => return Rejection::BodyBroken,
+        Some(Outcome::Abandoned) => return ended(failure),
         Some(Outcome::Complete | Outcome::Running) | None => {}
     }
     tracing::warn!(

@@ -14,6 +14,8 @@ use crate::policy::Route;
 pub enum Decision {
     /// Forwarded, and why.
     Allowed(&'static str),
+    /// Forwarded, and ended while it went on, because its token counted no longer; and why.
+    Ended(&'static str),
     /// Not forwarded, or not answered by the upstream, and why.
     Refused(&'static str),
 }
@@ -56,6 +58,8 @@ impl Measure {
             self.decided = true;
             match self.decision {
                 Decision::Allowed(reason) => self.series(metrics).allowed(reason),
+                // Decided before it ended, so this is not reached.
+                Decision::Ended(_) => {}
                 Decision::Refused(reason) => self.series(metrics).refused(reason),
             }
         }

@@ -9,8 +9,10 @@ pub mod client;
 pub mod clients;
 pub mod connection;
 pub mod csrf;
+mod escort;
 pub mod fail_mode;
 pub mod forward;
+mod grpc;
 pub mod guard;
 pub mod head;
 pub mod identity;
@@ -54,6 +56,7 @@ use crate::policy::Route;
 use crate::policy::Snapshot;
 use crate::policy::router::Found;
 use crate::provider::Providers;
+use crate::stream::{Index, Tally};
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
@@ -71,6 +74,8 @@ pub struct Gateway {
     pub clients: Arc<Clients>,
     /// One line a request.
     pub access: AccessLog,
+    /// Live streams, as numbers.
+    pub streams: Arc<Tally>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -82,7 +87,9 @@ pub struct Worker {
     /// Idle upstream connections.
     pub pool: Arc<Pool>,
     /// This worker's way to the blocklist.
-    pub blocklist: WorkerBlocklist,
+    pub blocklist: Arc<WorkerBlocklist>,
+    /// This worker's live streams.
+    pub streams: Arc<Index>,
 }
 
 /// One request, from its head to the head of its answer.

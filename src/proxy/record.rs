@@ -62,6 +62,7 @@ impl Record {
         let route = measure.route.as_deref();
         let (decision, reason) = match measure.decision {
             Decision::Allowed(why) => ("allowed", why),
+            Decision::Ended(why) => ("ended", why),
             Decision::Refused(why) => ("refused", why),
         };
         let text = |value: &Option<HeaderValue>| {
@@ -93,7 +94,7 @@ impl Record {
                 Version::HTTP_10 => "1.0",
                 _ => "1.1",
             },
-            aborted: !complete,
+            aborted: !complete && decision != "ended",
             user_agent: text(&self.user_agent).as_deref(),
         });
     }

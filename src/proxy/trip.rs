@@ -15,6 +15,7 @@ use crate::body::Body;
 use crate::limit::client_network;
 use crate::observe::metrics::RouteSeries;
 use crate::policy::Snapshot;
+use crate::stream::{Kind, Life, Pass};
 
 /// One request.
 pub struct Trip {
@@ -32,6 +33,8 @@ pub struct Trip {
     pub request_id: HeaderValue,
     /// What lasts until the answer's last byte; taken by whoever sends that.
     pub ending: Option<Ending>,
+    /// That a token was accepted: what goes on then ends with it.
+    pub pass: Option<Pass>,
 }
 
 impl Trip {
@@ -54,9 +57,10 @@ impl Trip {
             record
         });
         let running = connection.activity.request();
-        let (measure, permit, complete) = (Measure::begin(), None, false);
-        let ending = Some(Ending { running, permit, measure, record, gateway, complete });
-        Self { worker, connection, policy, peer_trusted, client, request_id, ending }
+        let measure = Measure::begin();
+        let (permit, complete, life) = (None, false, None);
+        let ending = Some(Ending { running, permit, measure, record, gateway, complete, life });
+        Self { worker, connection, policy, peer_trusted, client, request_id, ending, pass: None }
     }
 
     /// Counts the request against its client's limit.
@@ -143,8 +147,20 @@ impl Trip {
     pub fn finish(mut self, response: Response<Body>) -> Response<Outgoing> {
         self.answers(response.status());
         match self.ending.take() {
-            Some(ending) => response.map(|body| Outgoing::new(body, ending)),
+            Some(mut ending) => {
+                if matches!(response.body(), Body::Stream(_)) {
+                    ending.life = self.life(Kind::of(response.headers()));
+                }
+                response.map(|body| Outgoing::new(body, ending))
+            }
             None => response.map(Outgoing::plain),
         }
+    }
+
+    /// The life of something that goes on by this request's token; `None` without one.
+    #[must_use]
+    pub fn life(&mut self, kind: Kind) -> Option<Life> {
+        let pass = self.pass.take()?;
+        Some(Life::new(self.worker.streams.clone(), pass, kind))
     }
 }

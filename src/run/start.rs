@@ -61,9 +61,11 @@ pub(super) async fn prepare(
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
     let on_loss = store::on_loss(config);
-    let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
+    let mut blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    blocklist.listen();
+    blocklist.set_check(store::check(config)).await;
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
     let providers = Providers::new(policy.clone(), state.dir(), metrics.clone());
     // Before anything listens: a bound socket already takes connections in.
@@ -78,6 +80,7 @@ pub(super) async fn prepare(
         tokens: TokenCache::new(cache_bytes),
         clients: Clients::new(),
         access,
+        streams: Arc::default(),
         metrics,
     });
     let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };

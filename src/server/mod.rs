@@ -7,6 +7,7 @@ mod metered;
 pub mod proxy_protocol;
 mod redirect;
 mod serve;
+mod socket;
 mod watch;
 
 use std::convert::Infallible;
@@ -18,13 +19,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::ProtocolVersion;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch as drain_signal;
 use tokio_rustls::TlsAcceptor;
 
 use self::proxy_protocol::{Announced, Mode, Replay};
 use self::serve::{Protocol, Terms, serve};
+use self::socket::Socket;
 use self::watch::Patience;
 use crate::observe::metrics::{Handshake, Listener};
 use crate::policy::Snapshot;
@@ -194,7 +195,7 @@ struct Arrival<S> {
 
 async fn tls_or_plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     match (reception.site, &policy.tls) {
         (Site::Https, Some(server)) => {
@@ -231,7 +232,7 @@ where
 
 async fn plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let Arrival { stream, peer, trusted, permit } = arrival;
     if reception.site == Site::Redirect {
@@ -264,7 +265,7 @@ async fn gateway<S>(
     policy: &Snapshot,
     reception: Reception,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let terms = terms(protocol, connection.activity.clone(), policy, &reception);
     let worker = reception.worker;

@@ -14,11 +14,12 @@ pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
 pub use self::meter::{Level, Meter, Outcome};
-pub use self::redis::Counter;
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
-use self::redis::{Redis, RedisWorker};
-pub use self::settings::{Address, Settings};
+use self::redis::{Cluster, Redis, RedisWorker};
+pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
+pub use self::settings::{Address, Host, Settings};
+pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -28,6 +29,7 @@ mod error;
 mod meter;
 mod redis;
 mod settings;
+mod tracking;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -41,8 +43,18 @@ pub const PAGE_ENTRIES_MAX: usize = 1000;
 pub struct Store(Engine);
 
 enum Engine {
+    Cluster(Cluster),
     Embedded(Embedded),
     Redis(Redis),
+}
+
+/// What is heard of other gateways' writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'w> {
+    /// The entry of this suffix was put.
+    Entry(&'w str),
+    /// Words may have been missed.
+    Missed,
 }
 
 /// A worker's side of the store.
@@ -63,7 +75,10 @@ impl Store {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         Ok(Self(match &settings.address {
             Address::Embedded { dir } => Engine::Embedded(Embedded::open(dir, EMBEDDED_FILE)?),
-            Address::Tcp { .. } | Address::Unix { .. } => Engine::Redis(Redis::open(settings)?),
+            Address::Tcp { .. } | Address::Unix { .. } | Address::Sentinel { .. } => {
+                Engine::Redis(Redis::open(settings)?)
+            }
+            Address::Cluster { .. } => Engine::Cluster(Cluster::open(settings)?),
         }))
     }
 
@@ -72,6 +87,7 @@ impl Store {
     pub fn worker(&self) -> WorkerStore {
         WorkerStore(match &self.0 {
             Engine::Embedded(embedded) => WorkerEngine::Embedded(embedded.clone()),
+            Engine::Cluster(cluster) => WorkerEngine::Redis(cluster.worker()),
             Engine::Redis(redis) => WorkerEngine::Redis(redis.worker()),
         })
     }
@@ -87,6 +103,7 @@ impl Store {
     pub fn trouble(&self) -> Option<Error> {
         match &self.0 {
             Engine::Embedded(_) => None,
+            Engine::Cluster(cluster) => cluster.trouble(),
             Engine::Redis(redis) => redis.trouble(),
         }
     }
@@ -97,6 +114,7 @@ impl Store {
     pub fn arrivals(&self) -> u64 {
         match &self.0 {
             Engine::Embedded(_) => 0,
+            Engine::Cluster(cluster) => cluster.arrivals().count(),
             Engine::Redis(redis) => redis.arrivals().count(),
         }
     }
@@ -105,7 +123,42 @@ impl Store {
     pub async fn arrival(&self) {
         match &self.0 {
             Engine::Embedded(_) => std::future::pending().await,
+            Engine::Cluster(cluster) => cluster.arrivals().changed().await,
             Engine::Redis(redis) => redis.arrivals().changed().await,
+        }
+    }
+
+    /// Listens for entries that other gateways put, until what is returned is dropped. To be called
+    /// inside the main runtime. `None` for the embedded store, which has one gateway.
+    #[must_use]
+    pub fn listen(&self, hear: impl Fn(Word<'_>) + Send + Sync + 'static) -> Option<Ear> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::Cluster(cluster) => Some(cluster.listen(Arc::new(hear))),
+            Engine::Redis(redis) => Some(redis.listen(Arc::new(hear))),
+        }
+    }
+
+    /// What a local copy of the blocklist and of the foreign keys that begin with one of `heads` is
+    /// kept current by; `id` is this process' own. `None` for the embedded store, which is in this
+    /// process' memory anyway, and for a cluster, whose every request is asked about.
+    #[must_use]
+    pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
+        match &self.0 {
+            Engine::Embedded(_) | Engine::Cluster(_) => None,
+            Engine::Redis(redis) => Some(redis.tracker(heads, id)),
+        }
+    }
+
+    /// Writes the canary of process `id`, on another connection than a tracker's.
+    ///
+    /// # Errors
+    ///
+    /// It was not confirmed.
+    pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
+        match &self.0 {
+            Engine::Embedded(_) | Engine::Cluster(_) => Ok(()),
+            Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
 
@@ -132,6 +185,7 @@ impl Store {
                 let kept = embedded.put(vec![entry], now).await?;
                 kept.into_iter().next().ok_or(Error::Shape("nothing was kept"))
             }
+            Engine::Cluster(cluster) => cluster.put(suffix, record, ttl, now).await,
             Engine::Redis(redis) => redis.put(suffix, record, ttl, now).await,
         }
     }
@@ -144,6 +198,7 @@ impl Store {
     pub async fn put_all(&self, entries: &[Entry], now: UnixTime) -> Result<(), Error> {
         match &self.0 {
             Engine::Embedded(embedded) => embedded.put(entries.to_vec(), now).await.map(drop),
+            Engine::Cluster(cluster) => cluster.put_all(entries, now).await,
             Engine::Redis(redis) => redis.put_all(entries, now).await,
         }
     }
@@ -156,6 +211,7 @@ impl Store {
     pub async fn delete(&self, suffix: &str) -> Result<bool, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.delete(vec![suffix.to_owned()]).await? > 0),
+            Engine::Cluster(cluster) => cluster.delete(suffix).await,
             Engine::Redis(redis) => redis.delete(suffix).await,
         }
     }
@@ -168,6 +224,7 @@ impl Store {
     pub async fn get(&self, suffix: &str, now: UnixTime) -> Result<Option<Entry>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.get(suffix, now)),
+            Engine::Cluster(cluster) => cluster.get(suffix, now).await,
             Engine::Redis(redis) => redis.get(suffix, now).await,
         }
     }
@@ -187,6 +244,7 @@ impl Store {
                 let exist = suffixes.iter().map(|suffix| embedded.holds(suffix, now)).collect();
                 Ok((exist, Some(embedded.generation())))
             }
+            Engine::Cluster(cluster) => cluster.exist(suffixes).await,
             Engine::Redis(redis) => redis.exist(suffixes).await,
         }
     }
@@ -205,6 +263,7 @@ impl Store {
         let limit = limit.clamp(1, PAGE_ENTRIES_MAX);
         match &self.0 {
             Engine::Embedded(embedded) => embedded.list(limit, after.map(Into::into), now).await,
+            Engine::Cluster(cluster) => cluster.list(limit, after).await,
             Engine::Redis(redis) => redis.list(limit, after).await,
         }
     }
@@ -214,9 +273,11 @@ impl Store {
     pub fn is_cursor(&self, cursor: &str) -> bool {
         match &self.0 {
             Engine::Embedded(_) => !cursor.is_empty(),
-            Engine::Redis(_) => cursor.split_once(' ').is_some_and(|(score, name)| {
-                (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
-            }),
+            Engine::Redis(_) | Engine::Cluster(_) => {
+                cursor.split_once(' ').is_some_and(|(score, name)| {
+                    (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
+                })
+            }
         }
     }
 
@@ -228,6 +289,7 @@ impl Store {
     pub async fn sweep(&self, now: UnixTime) -> Result<u64, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.sweep(now).await? as u64),
+            Engine::Cluster(cluster) => cluster.sweep().await,
             Engine::Redis(redis) => redis.sweep().await,
         }
     }
@@ -240,6 +302,7 @@ impl Store {
     pub async fn time(&self, now: UnixTime) -> Result<UnixTime, Error> {
         match &self.0 {
             Engine::Embedded(_) => Ok(now),
+            Engine::Cluster(cluster) => cluster.time().await,
             Engine::Redis(redis) => redis.time().await,
         }
     }
@@ -252,6 +315,7 @@ impl Store {
     pub async fn generation(&self) -> Result<Option<Arc<str>>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(Some(embedded.generation())),
+            Engine::Cluster(cluster) => cluster.generation().await,
             Engine::Redis(redis) => redis.generation().await,
         }
     }
@@ -264,6 +328,7 @@ impl Store {
     pub async fn begin_generation(&self, id: &str) -> Result<Arc<str>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.generation()),
+            Engine::Cluster(cluster) => cluster.begin_generation(id).await,
             Engine::Redis(redis) => redis.begin_generation(id).await,
         }
     }
@@ -276,6 +341,7 @@ impl Store {
     pub async fn warnings(&self) -> Result<Vec<String>, Error> {
         match &self.0 {
             Engine::Embedded(_) => Ok(Vec::new()),
+            Engine::Cluster(cluster) => cluster.warnings().await,
             Engine::Redis(redis) => redis.warnings().await,
         }
     }

@@ -25,6 +25,8 @@ mod authorise;
 mod blocklist;
 mod revocations;
 mod two_gateways;
+mod sentinel;
+mod cluster;
 mod bounds;
 mod check;
 mod check_online;

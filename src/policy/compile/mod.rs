@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::identity::{IdentityHeaders, Preset};
 use super::origin::Origin;
 use super::reserved::ReservedNames;
-use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot};
+use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};
 use super::tls;
 use super::trusted::TrustedProxies;
 use crate::auth::{ExtraKey, Issuers};
 use crate::config::{
     self, Check, ClientAuth, ClientAuthMode, Config, HeaderPattern, MinVersion, Problem, Problems,
-    Source, Spanned,
+    Source, Spanned, StreamKind,
 };
 use crate::limit::{AuthFailures, Quota, Registry};
 use crate::observe::metrics::Metrics;
@@ -86,9 +86,10 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         trusted: TrustedProxies::new(config.listen.trusted_proxies.iter().map(|net| net.0)),
         limits: limits(config),
         timeouts: timeouts(config),
+        streams: streams(config),
         tls,
         public_url,
-        check_blocklist: *config.revocation.check.get_ref() == Check::EveryRequest,
+        check_blocklist: *config.revocation.check.get_ref() != Check::Off,
         failures: failures(config, context.previous),
     })
 }
@@ -259,6 +260,17 @@ fn timeouts(config: &Config) -> ClientTimeouts {
         body_idle: raw.body_idle.get_ref().get(),
         keep_alive: raw.keep_alive.get_ref().get(),
         drain: raw.drain.get_ref().get(),
+    }
+}
+
+fn streams(config: &Config) -> StreamRules {
+    let kinds = config.streams.close_at_exp.spanned();
+    let ends = |kind| kinds.iter().any(|named| *named.get_ref() == kind);
+    StreamRules {
+        websocket: ends(StreamKind::WebSocket),
+        sse: ends(StreamKind::Sse),
+        grpc: ends(StreamKind::Grpc),
+        grace: config.streams.grace.get_ref().get(),
     }
 }
 

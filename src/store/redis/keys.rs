@@ -15,8 +15,12 @@ pub(super) struct Names {
     pub(super) generation: String,
     /// `{prefix}blocklist:index`
     pub(super) index: String,
+    /// `{prefix}blocklist:revoked`, the channel that suffixes of new entries are published on.
+    pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}canary:`
+    pub(super) canary: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -26,7 +30,9 @@ impl Names {
         Arc::new(Self {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
+            revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
+            canary: format!("{prefix}canary:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })
@@ -179,13 +185,7 @@ mod tests {
 
     fn lookup(undated: Vec<String>, dated: Vec<String>, extra: Vec<String>) -> Lookup {
         let boxed = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
-        Lookup {
-            undated: boxed(undated),
-            dated: boxed(dated),
-            extra: boxed(extra),
-            issued_at: None,
-            until: UnixTime(0),
-        }
+        Lookup::new(boxed(undated), boxed(dated), boxed(extra), None, UnixTime(0))
     }
 
     /// Keys of any shape, few enough that many are shared; some of them look like ours.

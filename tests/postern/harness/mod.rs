@@ -3,6 +3,7 @@
 
 pub mod apps;
 pub mod client;
+pub mod cluster;
 pub mod gateway;
 pub mod h2;
 pub mod jwks_server;
@@ -12,8 +13,10 @@ pub mod load;
 pub mod metrics;
 pub mod pki;
 pub mod process;
+pub mod pressure;
 pub mod provider;
 pub mod redis;
+pub mod sentinel;
 pub mod setup;
 pub mod tokens;
 pub mod upstream;
