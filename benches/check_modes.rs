@@ -56,10 +56,12 @@ async fn answers(worker: &WorkerBlocklist, token: &Lookup) -> bool {
 fn modes(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let _redis = Redis::start(dir.path());
-    while !dir.path().join("s").exists() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        while !dir.path().join("s").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
     let settings = Settings::new(Address::Unix { path: dir.path().join("s") });
     let open = Blocklist::open(&settings, OnLoss::Remember, dir.path(), UnixTime::now());
     let blocklist = runtime.block_on(open).unwrap();

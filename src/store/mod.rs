@@ -141,7 +141,7 @@ impl Store {
 
     /// What a local copy of the blocklist and of the foreign keys that begin with one of `heads` is
     /// kept current by; `id` is this process' own. `None` for the embedded store, which is in this
-    /// process' memory anyway.
+    /// process' memory anyway, and for a cluster, whose every request is asked about.
     #[must_use]
     pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
         match &self.0 {
@@ -278,6 +278,33 @@ impl Store {
                     (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
                 })
             }
+        }
+    }
+
+    /// Whether `name` was spent ([`Self::spend`]), as far as the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer.
+    pub async fn is_spent(&self, name: &str, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.is_spent(name.to_owned(), now).await,
+            Engine::Cluster(cluster) => cluster.is_spent(name).await,
+            Engine::Redis(redis) => redis.is_spent(name).await,
+        }
+    }
+
+    /// Spends a name that counts once for all gateways of the store, for `ttl`; `false` when that
+    /// was done before. The name is the key's part behind `{prefix}`, as in `logout:{hash}`.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer; the name may be spent nevertheless.
+    pub async fn spend(&self, name: &str, ttl: Duration, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.spend(name.to_owned(), now.plus(ttl), now).await,
+            Engine::Cluster(cluster) => cluster.spend(name, ttl).await,
+            Engine::Redis(redis) => redis.spend(name, ttl).await,
         }
     }
 

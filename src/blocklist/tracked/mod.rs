@@ -21,7 +21,7 @@ mod copy;
 mod core;
 mod follow;
 #[cfg(test)]
-mod model;
+mod tests;
 mod word;
 
 /// Microseconds; on loopback it takes less than one millisecond.
