@@ -314,6 +314,18 @@ fn every_reason_is_in_the_readme() {
     report("reasons that only the code or only the README knows", &differing);
 }
 
+/// A reason that is in no list would be counted as `other`, and nobody could alert on it.
+#[test]
+fn every_reason_is_a_metric_label() {
+    let lists = read("src/observe/metrics/words.rs");
+    let lists = lists.split("#[cfg(test)]").next().unwrap();
+    let words = lists.split('"').skip(1).step_by(2).map(str::to_owned);
+    let no_reason = |word: &String| word.ends_with("xx") || word.ends_with("other");
+    let labels: BTreeSet<String> = words.filter(|word| !no_reason(word)).collect();
+    let differing: Vec<String> = reasons().symmetric_difference(&labels).cloned().collect();
+    report("reasons that only the log or only the metrics know", &differing);
+}
+
 /// Keys named as `[section] key` are in the reference, which has a test of its own.
 #[test]
 fn configuration_keys_exist() {

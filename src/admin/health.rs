@@ -1,5 +1,6 @@
 //! Whether the gateway lives, whether it is ready, and how it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use http::StatusCode;
@@ -89,7 +90,8 @@ pub(super) fn status(admin: &Admin) -> Value {
         "connections": admin.gateway.clients.open_connections(),
         "routes": policy.routes.len(),
         "cached_tokens": admin.gateway.tokens.len(),
-        "unchecked_requests": admin.gateway.unchecked.requests(),
+        "unchecked_requests": admin.gateway.metrics.unchecked_requests.total(),
+        "streams": streams(admin),
         "log_lines_dropped": admin.gateway.access.dropped(),
         "keys": keys(admin),
         "store": {
@@ -103,6 +105,16 @@ pub(super) fn status(admin: &Admin) -> Value {
             "remembered": store.remembered,
             "warnings": store.warnings,
         },
+    })
+}
+
+fn streams(admin: &Admin) -> Value {
+    let streams = &admin.gateway.streams;
+    let ended = streams.ended().into_iter().map(|ended| (ended.reason.to_owned(), ended.streams));
+    json!({
+        "open": streams.open(),
+        "ended": ended.collect::<BTreeMap<String, u64>>(),
+        "unanswered": streams.unanswered(),
     })
 }
 

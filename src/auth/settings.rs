@@ -31,6 +31,9 @@ pub struct IssuerSettings {
     pub check: TokenCheck,
     /// Which `typ` is taken.
     pub token_type: TokenType,
+    /// The gateway's client at the provider, where that may end sessions here (OpenID Connect
+    /// Back-Channel Logout 1.0).
+    pub backchannel_logout: Option<String>,
     /// Current and previous keys, as far as they are configured; what a provider publishes is
     /// added by [`super::Issuers::with_fetched`].
     pub keys: Vec<VerificationKey>,
@@ -91,6 +94,7 @@ impl IssuerSettings {
             claims: ClaimMapping::default(),
             check: TokenCheck::default(),
             token_type: TokenType::default(),
+            backchannel_logout: None,
             keys: Vec::new(),
         }
     }
@@ -122,6 +126,8 @@ impl IssuerSettings {
             claims,
             check,
             token_type,
+            // Says nothing of access tokens, which are all that is kept.
+            backchannel_logout: _,
             keys: _,
         } = self;
         let text = format!(

@@ -54,6 +54,8 @@ pub struct Verified {
     /// What the upstream is told of the caller, worked out at the first request that was allowed.
     pub told: OnceLock<Told>,
     fact: Fact,
+    /// The verifying key's fingerprint; `None` where the provider was asked.
+    key: Option<Fact>,
     introspected: bool,
     leeway: Duration,
     max_age: Option<Duration>,
@@ -67,6 +69,8 @@ pub(super) struct Basis<'i> {
     /// Of the key; none where the provider was asked.
     pub(super) kid: Option<&'i str>,
     pub(super) fact: Fact,
+    /// The key's fingerprint; none where the provider was asked.
+    pub(super) key: Option<Fact>,
 }
 
 /// Header values made from the claims by one table of identity headers.
@@ -90,7 +94,7 @@ impl Verified {
         extra_keys: &[ExtraKey],
         now: UnixTime,
     ) -> Self {
-        let Basis { settings, kid, fact } = basis;
+        let Basis { settings, kid, fact, key } = basis;
         let issuer: Box<str> = settings.issuer.as_deref().unwrap_or(ISSUER_OFF).into();
         let lookup = lookup(settings, &issuer, kid, token, &checked, extra_keys);
         Self {
@@ -111,6 +115,7 @@ impl Verified {
             lookup,
             told: OnceLock::new(),
             fact,
+            key,
             introspected: settings.check == TokenCheck::Introspection,
             leeway: settings.leeway,
             max_age: settings.max_age,
@@ -150,6 +155,17 @@ impl Verified {
     #[must_use]
     pub const fn is_introspected(&self) -> bool {
         self.introspected
+    }
+
+    /// `exp`, where the token or its provider names one.
+    #[must_use]
+    pub fn token_expires_at(&self) -> Option<UnixTime> {
+        self.claims.contains_key("exp").then_some(self.expires_at)
+    }
+
+    /// The fingerprint of the verifying key; `None` where the provider was asked.
+    pub(super) const fn key(&self) -> Option<&Fact> {
+        self.key.as_ref()
     }
 
     /// What this verification rests on: entry settings, key and key id.

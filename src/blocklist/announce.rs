@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Words that a listener may be behind; one that is further behind is told to doubt everything.
 const BACKLOG: usize = 1024;
@@ -80,7 +80,27 @@ impl Default for Announcer {
     }
 }
 
+impl News {
+    /// The suffix that it names.
+    #[must_use]
+    pub fn suffix(&self) -> Option<&str> {
+        match self {
+            Self::Entry(suffix) => Some(suffix),
+            Self::Doubt => None,
+        }
+    }
+}
+
 impl Listener {
+    /// A word that has already come.
+    pub fn try_next(&mut self) -> Option<News> {
+        match self.0.try_recv() {
+            Ok(news) => Some(news),
+            Err(TryRecvError::Lagged(_)) => Some(News::Doubt),
+            Err(TryRecvError::Closed | TryRecvError::Empty) => None,
+        }
+    }
+
     /// The next word; `None` once every announcer is gone. May be dropped while it waits: no word
     /// is lost.
     pub async fn next(&mut self) -> Option<News> {

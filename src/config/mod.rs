@@ -35,6 +35,7 @@ mod scalar;
 mod size;
 
 mod admin;
+mod endpoints;
 mod identity;
 mod issuer;
 mod limits;
@@ -44,6 +45,7 @@ mod revocation;
 mod route;
 mod state;
 mod store;
+mod streams;
 mod timeouts;
 mod tls;
 mod upstream;
@@ -61,9 +63,10 @@ pub use admin::Admin;
 pub use algorithm::Algorithm;
 pub use claim::ClaimPath;
 pub use duration::{Leeway, Period, Reuse};
+pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
-pub use issuer::{ClaimMap, Issuer, Key, Text};
+pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};
@@ -89,6 +92,7 @@ pub use size::Size;
 pub use source::Source;
 pub use state::State;
 pub use store::{Store, StoreHost, StoreUrl};
+pub use streams::{Grace, StreamKind, Streams};
 pub use timeouts::Timeouts;
 pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};
 pub use upstream::Upstream;
@@ -115,10 +119,14 @@ pub struct Config {
     pub limits: Limits,
     /// `[timeouts]`: how long anything may take.
     pub timeouts: Timeouts,
+    /// `[streams]`: live connections.
+    pub streams: Streams,
     /// `[auth_failures]`: failed verifications per client.
     pub auth_failures: AuthFailures,
     /// `[log]`: the program's log and the access log.
     pub log: Log,
+    /// `[endpoints]`: the paths that are the gateway's own.
+    pub endpoints: Endpoints,
     /// `[[issuers]]`: whose tokens are believed.
     pub issuers: Vec<Spanned<Issuer>>,
     /// `[upstreams.NAME]`: the services behind.

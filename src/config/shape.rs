@@ -45,11 +45,13 @@ const STAND_INS: [(&str, &str, &str); 4] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 24] = [
+pub(super) const TABLES: [&str; 27] = [
     "admin",
     "auth_failures",
+    "endpoints",
     "identity",
     "issuers[]",
+    "issuers[].backchannel_logout",
     "issuers[].claims",
     "issuers[].keys[]",
     "limits",
@@ -63,6 +65,7 @@ pub(super) const TABLES: [&str; 24] = [
     "routes[].token",
     "state",
     "store",
+    "streams",
     "timeouts",
     "tls",
     "tls.certificates[]",
@@ -73,14 +76,11 @@ pub(super) const TABLES: [&str; 24] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 7] = [
     ("", "clients", "leave the section out"),
-    ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
     ("", "issuing", "leave the section out, and name an existing issuer in [[issuers]]"),
-    ("", "streams", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("issuers[]", "backchannel_logout", "leave it out"),
     ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
     ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
     ("upstreams.*", "assertion", "leave it out"),

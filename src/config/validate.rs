@@ -1,6 +1,7 @@
 //! What can be told from the configuration alone: names that lead nowhere, settings that
 //! contradict each other, rules that could never hold. Opens nothing.
 
+mod endpoints;
 mod identity;
 mod issuers;
 mod listen;
@@ -33,6 +34,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     issuers::validate(&config.issuers, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
+    endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
 }
 

@@ -19,4 +19,4 @@ pub mod upstream;
 
 pub use compile::{Access as FileAccess, Context, compile};
 pub use route::Route;
-pub use snapshot::{ClientTimeouts, RequestLimits, Snapshot};
+pub use snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};

@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
+    /// When live connections end.
+    pub streams: StreamRules,
     /// Certificates; absent without an HTTPS listener.
     pub tls: Option<Arc<tls::Server>>,
     /// The origin that browsers know.
@@ -89,6 +91,19 @@ pub struct ClientTimeouts {
     pub keep_alive: Duration,
     /// From the wish to stop until connections are cut.
     pub drain: Duration,
+}
+
+/// `[streams]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRules {
+    /// Whether a WebSocket ends with its token's `exp`.
+    pub websocket: bool,
+    /// Whether an event stream does.
+    pub sse: bool,
+    /// Whether a gRPC stream does.
+    pub grpc: bool,
+    /// How long after `exp`; and how long a stream goes on while the blocklist cannot be asked.
+    pub grace: Duration,
 }
 
 impl Snapshot {

@@ -45,6 +45,7 @@ mod introspection;
 mod keys;
 mod limits;
 mod logs;
+mod metrics;
 mod paths;
 mod proxying;
 mod reload;

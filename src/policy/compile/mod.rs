@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::identity::{IdentityHeaders, Preset};
 use super::origin::Origin;
 use super::reserved::ReservedNames;
-use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot};
+use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};
 use super::tls;
 use super::trusted::TrustedProxies;
 use crate::auth::{ExtraKey, Issuers};
 use crate::config::{
     self, Check, ClientAuth, ClientAuthMode, Config, HeaderPattern, MinVersion, Problem, Problems,
-    Source, Spanned,
+    Source, Spanned, StreamKind,
 };
 use crate::limit::{AuthFailures, Quota, Registry};
+use crate::observe::metrics::Metrics;
 use crate::token::ClaimPath;
 
 /// Whether compiling may run `…_command`s.
@@ -38,6 +39,8 @@ pub struct Context<'c> {
     pub source: &'c Source,
     /// Limiters that are in use; those that stay the same keep their counts.
     pub limiters: &'c Registry,
+    /// Where routes and upstreams are counted; names that stay keep their numbers.
+    pub metrics: &'c Metrics,
     /// The snapshot in force, on a reload.
     pub previous: Option<&'c Snapshot>,
     /// Environment variables that secrets may stand in.
@@ -83,6 +86,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         trusted: TrustedProxies::new(config.listen.trusted_proxies.iter().map(|net| net.0)),
         limits: limits(config),
         timeouts: timeouts(config),
+        streams: streams(config),
         tls,
         public_url,
         check_blocklist: *config.revocation.check.get_ref() == Check::EveryRequest,
@@ -256,6 +260,17 @@ fn timeouts(config: &Config) -> ClientTimeouts {
         body_idle: raw.body_idle.get_ref().get(),
         keep_alive: raw.keep_alive.get_ref().get(),
         drain: raw.drain.get_ref().get(),
+    }
+}
+
+fn streams(config: &Config) -> StreamRules {
+    let kinds = config.streams.close_at_exp.spanned();
+    let ends = |kind| kinds.iter().any(|named| *named.get_ref() == kind);
+    StreamRules {
+        websocket: ends(StreamKind::WebSocket),
+        sse: ends(StreamKind::Sse),
+        grpc: ends(StreamKind::Grpc),
+        grace: config.streams.grace.get_ref().get(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
 pub mod load;
+pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod pressure;
