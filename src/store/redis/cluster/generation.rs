@@ -129,7 +129,7 @@ impl Cluster {
                 continue;
             }
             let root = if is_partial { self.replace_root(&root, id).await? } else { root };
-            self.write(&markers, &root).await?;
+            self.mark(&markers, &root).await?;
             missing_before = None;
         }
         Err(Error::Shape("the generation did not stay"))
@@ -179,7 +179,7 @@ impl Cluster {
     }
 
     /// Writes `id` where something else was read, where nothing was read first.
-    async fn write(&self, read: &[Option<Arc<str>>], id: &str) -> Result<(), Error> {
+    async fn mark(&self, read: &[Option<Arc<str>>], id: &str) -> Result<(), Error> {
         let slots = || (0..SLOTS).zip(read);
         let missing = slots().filter(|(_, marker)| marker.is_none()).map(|(slot, _)| {
             let mut set = redis::cmd("SET");
