@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, Part, response};
+use crate::blocklist::tracked::{TrackedStatus, Why};
 use crate::provider::KeySourceStatus;
 
 /// The process answers: it lives.
@@ -104,6 +105,8 @@ pub(super) fn status(admin: &Admin) -> Value {
             "alarm": store.alarm,
             "remembered": store.remembered,
             "warnings": store.warnings,
+            "check": store.check,
+            "tracked": store.tracked.as_ref().map(tracked),
         },
     })
 }
@@ -115,6 +118,17 @@ fn streams(admin: &Admin) -> Value {
         "open": streams.open(),
         "ended": ended.collect::<BTreeMap<String, u64>>(),
         "unanswered": streams.unanswered(),
+    })
+}
+
+/// The local copy of the blocklist.
+fn tracked(tracked: &TrackedStatus) -> Value {
+    json!({
+        "used": tracked.why_not.is_none(),
+        "why_not": tracked.why_not.map(Why::reason),
+        "lease_age_ms": tracked.lease_age.map(|age| u64::try_from(age.as_millis()).ok()),
+        "entries": tracked.entries,
+        "carried": tracked.carried,
     })
 }
 

@@ -287,11 +287,6 @@ fn lookup(issuer: &str, kid: Option<&str>, jti: &str, times: &Times, until: Unix
         let value = value?.to_owned();
         Some(Selector { kind, issuer: issuer.to_owned(), value }.suffix().into())
     };
-    Lookup {
-        undated: named.into_iter().filter_map(suffix).collect(),
-        dated: Vec::new(),
-        extra: Vec::new(),
-        issued_at: Some(times.issued_at),
-        until,
-    }
+    let undated = named.into_iter().filter_map(suffix).collect();
+    Lookup::new(undated, Vec::new(), Vec::new(), Some(times.issued_at), until)
 }

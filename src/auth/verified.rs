@@ -13,7 +13,7 @@ use super::extra_key::Values;
 use super::issuers::Fact;
 use super::{ExtraKey, IssuerSettings, TokenCheck, VerifyError};
 use crate::time::UnixTime;
-use crate::token::{Kind, Lookup, Selector, token_digest};
+use crate::token::{KeyDigest, Kind, Lookup, Selector, token_digest};
 
 /// A token whose signature and claims are good. Whether it counts *now* is asked on every request:
 /// [`Verified::check_times`], the route's issuers, the blocklist, the route's rule.
@@ -190,6 +190,7 @@ impl Verified {
             + self.issuer.len()
             + named.iter().filter_map(|text| text.as_deref()).map(str::len).sum::<usize>()
             + lists.into_iter().chain(keys).map(|list| texts(list)).sum::<usize>()
+            + keys.iter().map(|list| size_of::<KeyDigest>() * list.len()).sum::<usize>()
             + self.claims.iter().map(|(name, value)| member_bytes(name, value)).sum::<usize>()
     }
 }
@@ -229,13 +230,8 @@ fn lookup(
     for template in extra_keys {
         template.fill(&Values { token, jti, sub, sid }, &mut extra);
     }
-    Lookup {
-        undated,
-        dated,
-        extra,
-        issued_at: checked.issued_at,
-        until: checked.expires_at.plus(settings.leeway),
-    }
+    let until = checked.expires_at.plus(settings.leeway);
+    Lookup::new(undated, dated, extra, checked.issued_at, until)
 }
 
 /// A member of a JSON object: its place in the tree, its name, what its value holds.

@@ -76,13 +76,11 @@ pub(super) const TABLES: [&str; 27] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 7] = [
+const LATER: [(&str, &str, &str); 5] = [
     ("", "clients", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
     ("", "issuing", "leave the section out, and name an existing issuer in [[issuers]]"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
-    ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 

@@ -6,6 +6,7 @@ mod identity;
 mod issuers;
 mod listen;
 mod providers;
+mod revocation;
 mod routes;
 mod store;
 
@@ -30,6 +31,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Problems) {
     listen::validate(config, declared, problems);
     store::validate(config, problems);
+    revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
     upstreams(config, problems);

@@ -118,6 +118,8 @@ impl Reloader {
             tracing::warn!("a change of {section} takes effect at the next start");
         }
         self.blocklist.set_on_loss(store::on_loss(&config));
+        // Before the snapshot: no request of it finds a copy that lacks the keys it asks for.
+        self.blocklist.set_check(store::check(&config)).await;
         let first_tries = self.swap(snapshot);
         (self.config, self.source) = (config, source);
         (self.files, self.again) = (files, None);

@@ -65,6 +65,7 @@ pub(super) async fn prepare(
         .await
         .map_err(|error| failed(&error))?;
     blocklist.listen();
+    blocklist.set_check(store::check(config)).await;
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
     let providers = Providers::new(policy.clone(), state.dir(), metrics.clone());
     // Before anything listens: a bound socket already takes connections in.

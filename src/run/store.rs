@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::blocklist::tracked::Limits;
 use crate::config::{
     Config, Environment, OnLoss, Problem, Problems, SecretSource, Source, Spanned, StoreHost,
     StoreUrl,
@@ -84,6 +85,33 @@ fn password(
     String::from_utf8(bytes.expose().clone())
         .map(|text| Some(Secret::new(text)))
         .map_err(|_| Problem::new(format!("[store] the {stem} is not text")))
+}
+
+/// `[revocation] check` and what belongs to it.
+#[must_use]
+pub fn check(config: &Config) -> blocklist::Check {
+    let revocation = &config.revocation;
+    match revocation.check.get_ref() {
+        config::Check::EveryRequest => blocklist::Check::EveryRequest,
+        config::Check::Off => blocklist::Check::Off,
+        config::Check::Tracked => {
+            let templates = revocation.extra_keys.spanned();
+            let mut heads: Vec<String> = templates
+                .filter_map(|template| match template.get_ref().parts().first() {
+                    Some(config::TemplatePart::Literal(head)) => Some(head.clone()),
+                    _ => None,
+                })
+                .collect();
+            heads.sort_unstable();
+            heads.dedup();
+            let max_entries = revocation.max_entries.get_ref().get();
+            let limits = Limits {
+                max_staleness: revocation.max_staleness.get_ref().get(),
+                max_entries: usize::try_from(max_entries).unwrap_or(usize::MAX),
+            };
+            blocklist::Check::Tracked { limits, heads }
+        }
+    }
 }
 
 /// `[revocation] on_loss`.

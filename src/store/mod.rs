@@ -17,8 +17,9 @@ pub use self::meter::{Level, Meter, Outcome};
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
 use self::redis::{Cluster, Redis, RedisWorker};
-pub use self::redis::{Counter, Ear};
+pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
 pub use self::settings::{Address, Host, Settings};
+pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -28,6 +29,7 @@ mod error;
 mod meter;
 mod redis;
 mod settings;
+mod tracking;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -134,6 +136,29 @@ impl Store {
             Engine::Embedded(_) => None,
             Engine::Cluster(cluster) => Some(cluster.listen(Arc::new(hear))),
             Engine::Redis(redis) => Some(redis.listen(Arc::new(hear))),
+        }
+    }
+
+    /// What a local copy of the blocklist and of the foreign keys that begin with one of `heads` is
+    /// kept current by; `id` is this process' own. `None` for the embedded store, which is in this
+    /// process' memory anyway, and for a cluster, whose every request is asked about.
+    #[must_use]
+    pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
+        match &self.0 {
+            Engine::Embedded(_) | Engine::Cluster(_) => None,
+            Engine::Redis(redis) => Some(redis.tracker(heads, id)),
+        }
+    }
+
+    /// Writes the canary of process `id`, on another connection than a tracker's.
+    ///
+    /// # Errors
+    ///
+    /// It was not confirmed.
+    pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
+        match &self.0 {
+            Engine::Embedded(_) | Engine::Cluster(_) => Ok(()),
+            Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
 

@@ -89,7 +89,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         streams: streams(config),
         tls,
         public_url,
-        check_blocklist: *config.revocation.check.get_ref() == Check::EveryRequest,
+        check_blocklist: *config.revocation.check.get_ref() != Check::Off,
         failures: failures(config, context.previous),
     })
 }

@@ -19,6 +19,8 @@ pub(super) struct Names {
     pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}canary:`
+    pub(super) canary: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -30,6 +32,7 @@ impl Names {
             index: format!("{entry}index"),
             revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
+            canary: format!("{prefix}canary:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })
@@ -182,13 +185,7 @@ mod tests {
 
     fn lookup(undated: Vec<String>, dated: Vec<String>, extra: Vec<String>) -> Lookup {
         let boxed = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
-        Lookup {
-            undated: boxed(undated),
-            dated: boxed(dated),
-            extra: boxed(extra),
-            issued_at: None,
-            until: UnixTime(0),
-        }
+        Lookup::new(boxed(undated), boxed(dated), boxed(extra), None, UnixTime(0))
     }
 
     /// Keys of any shape, few enough that many are shared; some of them look like ours.

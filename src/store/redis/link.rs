@@ -50,7 +50,7 @@ impl Arrivals {
         self.changed.notified().await;
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
     }

@@ -17,6 +17,7 @@ use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
 use self::road::Road;
+pub use self::tracked::{Questions, Reports, Tracked, Tracker};
 use self::warnings::Kind;
 use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
@@ -33,6 +34,7 @@ mod link;
 mod lookup;
 mod road;
 mod sentinel;
+mod tracked;
 mod warnings;
 
 /// The store's side that a process has once.
