@@ -27,6 +27,7 @@ mod revocations;
 mod two_gateways;
 mod sentinel;
 mod cluster;
+mod valkey;
 mod bounds;
 mod check;
 mod check_online;
