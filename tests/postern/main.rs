@@ -29,6 +29,7 @@ mod backchannel_logout;
 mod provider_logout;
 mod sentinel;
 mod cluster;
+mod valkey;
 mod bounds;
 mod check;
 mod check_online;
