@@ -291,9 +291,14 @@ fn reasons() -> BTreeSet<String> {
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
+        for before in ["invalid(\"", "unavailable(\""] {
+            take(&text, before);
+        }
     }
-    for path in ["proxy/reject.rs", "auth/error.rs", "auth/extract.rs", "auth/authorize.rs"] {
-        take(&read(Path::new("src").join(path)), "=> \"");
+    let words_of =
+        ["authorize", "error", "extract", "logout_token"].map(|name| format!("src/auth/{name}.rs"));
+    for path in words_of.into_iter().chain(["src/proxy/reject.rs".to_owned()]) {
+        take(&read(path), "=> \"");
     }
     words
 }

@@ -2,6 +2,8 @@
 //! knows only the public contract, and never looks into the crate.
 
 pub mod apps;
+pub mod blackhole;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod gateway;
