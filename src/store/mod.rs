@@ -145,7 +145,7 @@ impl Store {
     #[must_use]
     pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
         match &self.0 {
-            Engine::Embedded(_) | Engine::Cluster(_) => None,
+            Engine::Cluster(_) | Engine::Embedded(_) => None,
             Engine::Redis(redis) => Some(redis.tracker(heads, id)),
         }
     }
@@ -157,7 +157,7 @@ impl Store {
     /// It was not confirmed.
     pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
         match &self.0 {
-            Engine::Embedded(_) | Engine::Cluster(_) => Ok(()),
+            Engine::Cluster(_) | Engine::Embedded(_) => Ok(()),
             Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
