@@ -42,6 +42,7 @@ impl Collector for Moment {
         let mut page = Page(&mut encoder);
         self.tokens(&mut page)?;
         self.blocklist(&mut page)?;
+        self.streams(&mut page)?;
         self.keys(&mut page)?;
         self.certificates(&mut page)?;
         self.audit(&mut page)?;
@@ -74,6 +75,24 @@ impl Moment {
         page.counter(
             ("blocklist_lost", "Times that the store was found without its revocations."),
             [(Labels::new(), status.lost)],
+        )
+    }
+
+    fn streams(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let streams = &self.gateway.streams;
+        page.gauge(
+            ("streams", "Open WebSockets and long bodies of callers with a token."),
+            None,
+            [(Labels::new(), streams.open() as f64)],
+        )?;
+        let ended = streams.ended().into_iter();
+        page.counter(
+            ("streams_ended", "Streams that were ended because their token counted no longer."),
+            ended.map(|ended| (vec![("reason", ended.reason.into())], ended.streams)),
+        )?;
+        page.counter(
+            ("streams_unanswered", "Streams that went on because the blocklist did not answer."),
+            [(Labels::new(), streams.unanswered())],
         )
     }
 

@@ -26,6 +26,7 @@ use crate::private_file;
 use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::clients::Clients;
+use crate::proxy::endpoint::Flood;
 use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
@@ -68,6 +69,7 @@ pub(super) async fn prepare(
         .map_err(|error| failed(&error))?;
     blocklist.listen();
     blocklist.set_check(store::check(config)).await;
+    let blocklist = Arc::new(blocklist);
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
     let providers = Providers::new(policy.clone(), state.dir(), metrics.clone(), audit.clone());
     // Before anything listens: a bound socket already takes connections in.
@@ -82,11 +84,13 @@ pub(super) async fn prepare(
         tokens: TokenCache::new(cache_bytes),
         clients: Clients::new(),
         access,
+        blocklist: blocklist.clone(),
+        logouts: Flood::default(),
         streams: Arc::default(),
         audit,
         metrics,
     });
-    let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
+    let parts = Parts { gateway, blocklist, state, workers };
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
 }
 
