@@ -20,6 +20,7 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+mod audit;
 
 mod authorise;
 mod blocklist;
