@@ -233,6 +233,25 @@ fn what_is_never_entered_costs_nothing() {
     assert_eq!(index.sizes(), (0, 0));
 }
 
+/// Short answers leave nothing behind (invariant 8), with and without one that stays.
+#[test]
+fn what_was_short_leaves_nothing_behind() {
+    let (index, waker, token) = (index(), Arc::default(), verified("ada", "1"));
+    let enter = || index.enter(entry(&token, Kind::Body, &waker, Exit::Own));
+    for _ in 0..1000 {
+        index.leave(enter());
+    }
+    assert!(index.young() <= 1, "{}", index.young());
+    let stays = enter();
+    for _ in 0..100 {
+        index.leave(enter());
+    }
+    index.settle(Instant::now() + Duration::from_secs(5));
+    assert_eq!((index.young(), index.sizes().0), (0, 1));
+    index.leave(stays);
+    assert!(index.is_empty());
+}
+
 #[test]
 fn kinds_are_told_by_their_media_type() {
     use http::header::CONTENT_TYPE;
