@@ -20,6 +20,7 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+mod audit;
 
 mod authorise;
 mod blocklist;
@@ -29,6 +30,7 @@ mod backchannel_logout;
 mod provider_logout;
 mod sentinel;
 mod cluster;
+mod valkey;
 mod bounds;
 mod check;
 mod check_online;

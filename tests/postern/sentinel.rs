@@ -62,7 +62,7 @@ fn failover(fault: Fault, rounds: usize) {
             Fault::Frozen => trio.servers[0].thaw(),
             Fault::Ordered => {}
         }
-        pressure.flows(200, 20);
+        pressure.flows(100, 10);
         let tally = pressure.end();
         println!(
             "sentinel, {fault:?}, round {round}: another master after {switched:.1?}, last 503 \
