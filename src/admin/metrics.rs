@@ -42,8 +42,10 @@ impl Collector for Moment {
         let mut page = Page(&mut encoder);
         self.tokens(&mut page)?;
         self.blocklist(&mut page)?;
+        self.streams(&mut page)?;
         self.keys(&mut page)?;
         self.certificates(&mut page)?;
+        self.audit(&mut page)?;
         let dropped = self.gateway.access.dropped();
         page.counter(
             ("log_lines_dropped", "Access-log lines that did not fit into the queue."),
@@ -76,6 +78,24 @@ impl Moment {
         )
     }
 
+    fn streams(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let streams = &self.gateway.streams;
+        page.gauge(
+            ("streams", "Open WebSockets and long bodies of callers with a token."),
+            None,
+            [(Labels::new(), streams.open() as f64)],
+        )?;
+        let ended = streams.ended().into_iter();
+        page.counter(
+            ("streams_ended", "Streams that were ended because their token counted no longer."),
+            ended.map(|ended| (vec![("reason", ended.reason.into())], ended.streams)),
+        )?;
+        page.counter(
+            ("streams_unanswered", "Streams that went on because the blocklist did not answer."),
+            [(Labels::new(), streams.unanswered())],
+        )
+    }
+
     fn keys(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let sources = self.gateway.providers.status();
         let ages = sources.iter().filter_map(|source| {
@@ -85,6 +105,19 @@ impl Moment {
             ("jwks_age", "Time since the published keys in use were fetched."),
             Some(&Unit::Seconds),
             ages,
+        )
+    }
+
+    fn audit(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let Some(status) = self.gateway.audit.status() else { return Ok(()) };
+        page.gauge(
+            ("audit_up", "1 while the audit log can be written."),
+            None,
+            [(Labels::new(), f64::from(u8::from(status.up)))],
+        )?;
+        page.counter(
+            ("audit_missed", "Denials of which the audit log has the number alone."),
+            [(Labels::new(), status.missed)],
         )
     }
 

@@ -197,6 +197,12 @@ impl Blocklist {
         WorkerBlocklist { shared: Arc::clone(&self.shared), store: self.shared.store.worker() }
     }
 
+    /// The store that it asks.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     /// Takes over a reloaded `[revocation] on_loss`.
     pub fn set_on_loss(&self, on_loss: OnLoss) {
         self.shared.refuse_older.store(on_loss == OnLoss::RefuseOlder, Ordering::Release);

@@ -416,3 +416,29 @@ async fn a_lost_embedded_store_is_noticed() {
     let status = gateway.blocklist.status();
     assert!(status.alarm && status.lost == 1, "{status:?}");
 }
+
+/// What one gateway revokes, the others hear of at once; after a gap they doubt.
+#[tokio::test]
+async fn revocations_are_told_to_other_gateways() {
+    let server = RedisServer::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = Gateway::start(&unix(&server), dirs[0].path(), OnLoss::Remember).await;
+    let mut other = Gateway::start(&unix(&server), dirs[1].path(), OnLoss::Remember).await;
+    let mut news = other.blocklist.announcer().subscribe();
+    other.blocklist.listen();
+    assert_eq!(news.next().await, Some(News::Doubt), "what came before may have been missed");
+    let heard = other.worker.announced();
+    one.revoke(&jti("4711")).await;
+    assert_eq!(news.next().await, Some(News::Entry("jti:i:4711".into())));
+    assert_eq!(other.worker.announced(), heard + 1);
+    // Its own comes twice: by itself and by the channel.
+    other.revoke(&jti("4712")).await;
+    for _ in 0..2 {
+        assert_eq!(news.next().await, Some(News::Entry("jti:i:4712".into())));
+    }
+    let killed: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(killed, 1);
+    assert_eq!(news.next().await, Some(News::Doubt), "connected again");
+    one.revoke(&jti("4713")).await;
+    assert_eq!(news.next().await, Some(News::Entry("jti:i:4713".into())));
+}

@@ -35,6 +35,7 @@ mod scalar;
 mod size;
 
 mod admin;
+mod audit;
 mod endpoints;
 mod identity;
 mod issuer;
@@ -61,6 +62,7 @@ pub use toml::Spanned;
 pub use address::{Address, PublicUrl, Server};
 pub use admin::Admin;
 pub use algorithm::Algorithm;
+pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
 pub use duration::{Leeway, Period, Reuse};
 pub use endpoints::{Endpoints, Prefix};
@@ -125,6 +127,8 @@ pub struct Config {
     pub auth_failures: AuthFailures,
     /// `[log]`: the program's log and the access log.
     pub log: Log,
+    /// `[audit]`: the log of changes and refusals.
+    pub audit: Audit,
     /// `[endpoints]`: the paths that are the gateway's own.
     pub endpoints: Endpoints,
     /// `[[issuers]]`: whose tokens are believed.

@@ -45,8 +45,9 @@ const STAND_INS: [(&str, &str, &str); 4] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 27] = [
+pub(super) const TABLES: [&str; 28] = [
     "admin",
+    "audit",
     "auth_failures",
     "endpoints",
     "identity",

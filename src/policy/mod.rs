@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod compile;
 pub mod identity;
 pub mod origin;
+pub mod own_paths;
 pub mod provider;
 pub mod reserved;
 pub mod revocation;

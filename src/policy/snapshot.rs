@@ -9,6 +9,7 @@ use http::Method;
 use super::canonical::folded;
 use super::identity::IdentityHeaders;
 use super::origin::Origin;
+use super::own_paths::OwnPaths;
 use super::provider::{Introspection, KeySource};
 use super::reserved::ReservedNames;
 use super::route::Route;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub folded_router: Router,
     /// Whether any route's path is spelled otherwise than its folded form.
     pub paths_fold: bool,
+    /// The paths that no route has.
+    pub own_paths: OwnPaths,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// Whose tokens are accepted.

@@ -62,7 +62,11 @@ impl Inbound {
     ///
     /// 400 for any transfer coding but `chunked`; 413 when Content-Length says that it is too
     /// large; 417 for an unknown expectation.
-    pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
+    pub fn new(
+        body: Incoming,
+        headers: &HeaderMap,
+        bytes_max: Option<u64>,
+    ) -> Result<Self, Rejection> {
         if headers
             .get(EXPECT)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
@@ -75,9 +79,9 @@ impl Inbound {
         if has_other_coding(headers) {
             return Err(Rejection::BadRequest("transfer_coding"));
         }
-        match (body.size_hint().exact(), route.body_bytes) {
+        match (body.size_hint().exact(), bytes_max) {
             (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
-            _ => Ok(Self::Streaming(body, route.body_bytes)),
+            _ => Ok(Self::Streaming(body, bytes_max)),
         }
     }
 

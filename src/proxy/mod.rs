@@ -9,7 +9,9 @@ pub mod client;
 pub mod clients;
 pub mod connection;
 pub mod csrf;
+pub mod endpoint;
 mod escort;
+mod denial;
 pub mod fail_mode;
 pub mod forward;
 mod grpc;
@@ -39,6 +41,7 @@ use hyper::body::Incoming;
 use self::authenticate::authenticate;
 use self::clients::Clients;
 use self::connection::Connection;
+use self::endpoint::Flood;
 use self::forward::{Inbound, Outbound};
 use self::head::Head;
 use self::measure::Decision;
@@ -48,12 +51,14 @@ pub use self::reject::Rejection;
 use self::trip::Trip;
 use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
-use crate::blocklist::WorkerBlocklist;
+use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::Route;
 use crate::policy::Snapshot;
+use crate::policy::own_paths::Standing;
 use crate::policy::router::Found;
 use crate::provider::Providers;
 use crate::stream::{Index, Tally};
@@ -74,8 +79,14 @@ pub struct Gateway {
     pub clients: Arc<Clients>,
     /// One line a request.
     pub access: AccessLog,
+    /// The blocklist's process side: what is revoked through an endpoint is written there.
+    pub blocklist: Arc<Blocklist>,
+    /// What keeps a flood of forged logout tokens within bounds.
+    pub logouts: Flood,
     /// Live streams, as numbers.
     pub streams: Arc<Tally>,
+    /// Who was refused, and what was changed.
+    pub audit: Audit,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -105,6 +116,11 @@ pub async fn handle(
         Ok(response) => response,
         Err(rejection) => {
             trip.note_refusal(&rejection);
+            if let Some(denial) = denial::event(&trip, &rejection) {
+                let audit = trip.worker.gateway.audit.clone();
+                // Boxed: requests that are let on carry none of it.
+                Box::pin(async move { audit.note(denial).await }).await;
+            }
             rejection.answer(&method, trip.request_id.to_str().unwrap_or_default())
         }
     };
@@ -126,9 +142,15 @@ async fn take(
     trip.count_request()?;
     let preflight = Preflight::of(&parts, &body);
     let hop = guard::guard(&mut parts.headers, &trip.policy.reserved);
+    match trip.policy.own_paths.standing(parts.uri.path()) {
+        Standing::Other => {}
+        // Boxed: the way of every other request stays as small as it was.
+        Standing::Below => return Box::pin(endpoint::answer(trip, &head, &parts, body)).await,
+        Standing::Misspelt => return Err(Rejection::BadRequest("case_variant_of_another_route")),
+    }
     let route = find(trip, &head, &parts, preflight.as_ref())?;
     let upgrade = route.websocket && tunnel::is_asked_for(&parts, &hop);
-    let mut inbound = Inbound::new(body, &parts.headers, &route)?;
+    let mut inbound = Inbound::new(body, &parts.headers, route.body_bytes)?;
     let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
     let caller = if preflight.is_some() && route.forward_preflight {
         trip.decide(Decision::Allowed("preflight"));

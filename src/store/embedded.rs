@@ -13,6 +13,8 @@ use super::{Entry, Error, Found, Hit, Hits, OpenError, Page, Place};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
+mod once;
+
 /// Suffix → entry as JSON.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blocklist");
 /// Name → value.
@@ -144,7 +146,11 @@ impl Embedded {
             let over = entries.iter().filter(|(_, kept)| kept.is_over(now));
             over.take(SWEEP_ENTRIES).map(|(suffix, _)| suffix.to_string()).collect()
         };
-        self.blocking(move |inner| inner.delete_over(&over, now)).await
+        self.blocking(move |inner| {
+            inner.forget_spent(now)?;
+            inner.delete_over(&over, now)
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(

@@ -145,7 +145,7 @@ impl Store {
     #[must_use]
     pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
         match &self.0 {
-            Engine::Embedded(_) | Engine::Cluster(_) => None,
+            Engine::Cluster(_) | Engine::Embedded(_) => None,
             Engine::Redis(redis) => Some(redis.tracker(heads, id)),
         }
     }
@@ -157,7 +157,7 @@ impl Store {
     /// It was not confirmed.
     pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
         match &self.0 {
-            Engine::Embedded(_) | Engine::Cluster(_) => Ok(()),
+            Engine::Cluster(_) | Engine::Embedded(_) => Ok(()),
             Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
@@ -278,6 +278,33 @@ impl Store {
                     (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
                 })
             }
+        }
+    }
+
+    /// Whether `name` was spent ([`Self::spend`]), as far as the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer.
+    pub async fn is_spent(&self, name: &str, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.is_spent(name.to_owned(), now).await,
+            Engine::Cluster(cluster) => cluster.is_spent(name).await,
+            Engine::Redis(redis) => redis.is_spent(name).await,
+        }
+    }
+
+    /// Spends a name that counts once for all gateways of the store, for `ttl`; `false` when that
+    /// was done before. The name is the key's part behind `{prefix}`, as in `logout:{hash}`.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer; the name may be spent nevertheless.
+    pub async fn spend(&self, name: &str, ttl: Duration, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.spend(name.to_owned(), now.plus(ttl), now).await,
+            Engine::Cluster(cluster) => cluster.spend(name, ttl).await,
+            Engine::Redis(redis) => redis.spend(name, ttl).await,
         }
     }
 

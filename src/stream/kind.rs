@@ -10,8 +10,10 @@ use crate::policy::StreamRules;
 pub enum Kind {
     /// Any other body: let finish when its token expires, ended only when that is revoked.
     Body,
-    /// `application/grpc` and its kin.
+    /// `application/grpc`.
     Grpc,
+    /// `application/grpc-web`, whose messages and trailers are spelled otherwise.
+    GrpcWeb,
     /// `text/event-stream`.
     Sse,
     /// WebSocket.
@@ -28,6 +30,8 @@ impl Kind {
         };
         if begins(b"text/event-stream") {
             Self::Sse
+        } else if begins(b"application/grpc-web") {
+            Self::GrpcWeb
         } else if begins(b"application/grpc") {
             Self::Grpc
         } else {
@@ -40,7 +44,7 @@ impl Kind {
     pub const fn ends_at_exp(self, rules: &StreamRules) -> bool {
         match self {
             Self::Body => false,
-            Self::Grpc => rules.grpc,
+            Self::Grpc | Self::GrpcWeb => rules.grpc,
             Self::Sse => rules.sse,
             Self::WebSocket => rules.websocket,
         }

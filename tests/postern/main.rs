@@ -20,11 +20,14 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+mod audit;
 
 mod authorise;
 mod blocklist;
 mod revocations;
 mod two_gateways;
+mod backchannel_logout;
+mod provider_logout;
 mod sentinel;
 mod cluster;
 mod valkey;
@@ -55,9 +58,12 @@ mod shared_limits;
 mod signals;
 mod slow_peers;
 mod soak;
+mod streams;
+mod many_streams;
 mod tls;
 mod listeners;
 mod tokens;
+mod tracked;
 mod claims;
 mod websocket;
 mod providers;

@@ -548,6 +548,8 @@ impl Core {
             self.scan = if again { Scan::Due(Cursor::START) } else { Scan::Done };
             return;
         }
+        // Nothing is under way, should the snapshot have to begin anew.
+        self.scan = Scan::Done;
         for key in keys {
             if matches!(key, Key::Entry(_) | Key::Extra(_)) {
                 self.changed(key, now);

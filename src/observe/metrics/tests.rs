@@ -1,5 +1,7 @@
 //! The text that comes out, and what lasts how long.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::gauge::Gauge;
 

@@ -54,8 +54,16 @@ pub(super) fn status_label(index: usize) -> String {
 }
 
 /// Words for requests that went on, the most frequent first.
-pub(super) const ALLOWED: [&str; 7] =
-    ["token", "public", "anonymous", "preflight", "tunnel", STORE_UNREACHABLE, OTHER];
+pub(super) const ALLOWED: [&str; 8] = [
+    "token",
+    "public",
+    "anonymous",
+    "preflight",
+    "tunnel",
+    "backchannel_logout",
+    STORE_UNREACHABLE,
+    OTHER,
+];
 
 /// `on_unreachable = "allow"` acted.
 pub(super) const STORE_UNREACHABLE: &str = "store_unreachable";
@@ -64,7 +72,7 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 62] = [
+pub(super) const REFUSED: [&str; 70] = [
     "algorithm",
     "ambiguous_target",
     "audience",
@@ -92,6 +100,14 @@ pub(super) const REFUSED: [&str; 62] = [
     "keys_unavailable",
     "lifetime",
     "limit_field",
+    "logout_event",
+    "logout_failed",
+    "logout_flood",
+    "logout_form",
+    "logout_nobody",
+    "logout_nonce",
+    "logout_replayed",
+    "logout_subject",
     "malformed",
     "method_not_allowed",
     "misdirected",

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identity::{IdentityHeaders, Preset};
 use super::origin::Origin;
+use super::own_paths::OwnPaths;
 use super::reserved::ReservedNames;
 use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};
 use super::tls;
@@ -76,6 +77,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         router: tables.literal,
         folded_router: tables.folded,
         paths_fold: tables.paths_fold,
+        own_paths: own_paths(config),
         routes,
         issuers,
         key_sources: providers.key_sources,
@@ -92,6 +94,11 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         check_blocklist: *config.revocation.check.get_ref() != Check::Off,
         failures: failures(config, context.previous),
     })
+}
+
+fn own_paths(config: &Config) -> OwnPaths {
+    let host = config.listen.public_url.get_ref().authority().map(http::uri::Authority::host);
+    OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host)
 }
 
 fn tls_server(

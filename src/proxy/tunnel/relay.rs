@@ -264,7 +264,6 @@ mod tests {
         }
         // A client that takes nothing, or never closes.
         let (_client, mut ours) = duplex(4);
-        let told = farewell(&mut ours, &Direction::default(), &frames::close());
-        assert!(!told.await);
+        assert!(!farewell(&mut ours, &Direction::default(), &frames::close()).await);
     }
 }

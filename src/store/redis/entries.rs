@@ -299,7 +299,7 @@ impl Redis {
         self.control.ask(pipeline, Instant::now() + self.timeout).await
     }
 
-    async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
+    pub(super) async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
         single(self.ask(pipeline).await?)
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Names {
     pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}`
+    pub(super) prefix: String,
     /// `{prefix}canary:`
     pub(super) canary: String,
     hasher: foldhash::fast::RandomState,
@@ -32,10 +34,16 @@ impl Names {
             index: format!("{entry}index"),
             revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
+            prefix: prefix.to_owned(),
             canary: format!("{prefix}canary:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })
+    }
+
+    /// The key of a name that counts once.
+    pub(super) fn once(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 }
 

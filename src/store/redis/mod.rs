@@ -32,6 +32,7 @@ mod entries;
 mod keys;
 mod link;
 mod lookup;
+mod once;
 mod road;
 mod sentinel;
 mod tracked;

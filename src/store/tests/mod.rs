@@ -7,6 +7,7 @@ mod embedded;
 mod fake;
 mod faults;
 mod lookups;
+mod once;
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //! knows only the public contract, and never looks into the crate.
 
 pub mod apps;
+pub mod blackhole;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod gateway;
@@ -9,6 +11,7 @@ pub mod h2;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
+pub mod live;
 pub mod load;
 pub mod metrics;
 pub mod pki;

@@ -312,7 +312,7 @@ impl Cluster {
         self.unindexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 

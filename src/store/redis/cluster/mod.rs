@@ -33,6 +33,7 @@ mod entries;
 mod generation;
 mod lookup;
 mod map;
+mod once;
 mod router;
 mod slot;
 mod topology;
