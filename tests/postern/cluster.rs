@@ -369,7 +369,8 @@ fn a_lost_node_takes_only_its_tokens_with_it() {
 fn what_an_operator_meets() {
     let app = Upstream::start();
     let cluster = Cluster::start(0);
-    let gateway = Gateway::start(&setup(&app, &cluster));
+    let replicated = setup(&app, &cluster).set("store", "timeout", "\"2s\"");
+    let gateway = Gateway::start(&replicated);
     let token = Token::good();
     assert_eq!(status(&gateway, &signed(&token)), 200);
     let refusal = gateway.revoke(&json!({ "jti": token.jti() }));
