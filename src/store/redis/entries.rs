@@ -102,7 +102,12 @@ impl Redis {
         let put = self.put_command(suffix, record, ttl, &self.names.revoked)?;
         for _ in 0..PLACES_MAX {
             self.connector.hold().await;
-            let (written, place) = self.write(put.clone()).await?;
+            let mut answer = self.write(put.clone()).await;
+            if answer.as_ref().is_err_and(|error| *error == Error::Lost) {
+                // On a connection that was closed; putting twice changes nothing.
+                answer = self.write(put.clone()).await;
+            }
+            let (written, place) = answer?;
             if !self.connector.is_right(place.as_deref()).await? {
                 continue; // To a master that is none any more: nothing is certain.
             }
