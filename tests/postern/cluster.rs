@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::cluster::Cluster;
 use crate::harness::gateway::{Gateway, run};
 use crate::harness::keys::Key;
+use crate::harness::pki::authority;
 use crate::harness::pressure::Pressure;
 use crate::harness::setup::Setup;
 use crate::harness::soon;
@@ -106,6 +107,27 @@ fn revocations_hold_are_listed_and_lifted() {
     let path = format!("/revocations/{}", everything["id"].as_str().unwrap());
     one.admin_request("DELETE", &path).send().expect(204);
     assert_eq!(status(&other, &ids[0].1), 200);
+}
+
+/// Every node is reached over TLS, by the address that the others tell.
+#[test]
+fn nodes_are_reached_over_tls() {
+    let app = Upstream::start();
+    let cluster = Cluster::tls();
+    let setup = alone(&app, &cluster).file("ca.pem", &authority().pem);
+    let gateway = Gateway::start(&setup.clone().set("store", "ca", "\"ca.pem\""));
+    for _ in 0..5 {
+        let token = Token::good();
+        assert_eq!(status(&gateway, &signed(&token)), 200, "{}", gateway.output());
+        gateway.revoke_jti(token.jti());
+        assert_eq!(status(&gateway, &signed(&token)), 401);
+    }
+    // An authority that nobody knows, and no TLS at all.
+    let stranger = Gateway::start(&setup);
+    assert_eq!(status(&stranger, &signed(&Token::good())), 503);
+    let plain = format!("\"{}\"", cluster.url().replace("rediss-", "redis-"));
+    let plain = Gateway::start(&alone(&app, &cluster).set("store", "url", &plain));
+    assert_eq!(status(&plain, &signed(&Token::good())), 503);
 }
 
 /// A limit that gateways share counts in one place, wherever its key lies.
@@ -347,7 +369,8 @@ fn a_lost_node_takes_only_its_tokens_with_it() {
 fn what_an_operator_meets() {
     let app = Upstream::start();
     let cluster = Cluster::start(0);
-    let gateway = Gateway::start(&setup(&app, &cluster));
+    let replicated = setup(&app, &cluster).set("store", "timeout", "\"2s\"");
+    let gateway = Gateway::start(&replicated);
     let token = Token::good();
     assert_eq!(status(&gateway, &signed(&token)), 200);
     let refusal = gateway.revoke(&json!({ "jti": token.jti() }));

@@ -59,6 +59,7 @@ mod signals;
 mod slow_peers;
 mod soak;
 mod streams;
+mod stream_ends;
 mod many_streams;
 mod tls;
 mod listeners;

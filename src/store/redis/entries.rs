@@ -13,7 +13,8 @@ use super::{Redis, answer};
 use crate::store::{Entry, Error, Host, Page, Record};
 use crate::time::UnixTime;
 
-/// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
+/// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to
+/// `issued_before`'s value, that value or `null`, JSON
 /// behind it, seconds to live or empty, the channel to publish the suffix on or empty. Answers
 /// {expiry or -1, issued_before or -1, 1 where publishing failed}.
 ///
@@ -101,7 +102,12 @@ impl Redis {
         let put = self.put_command(suffix, record, ttl, &self.names.revoked)?;
         for _ in 0..PLACES_MAX {
             self.connector.hold().await;
-            let (written, place) = self.write(put.clone()).await?;
+            let mut answer = self.write(put.clone()).await;
+            if answer.as_ref().is_err_and(|error| *error == Error::Lost) {
+                // On a connection that was closed; putting twice changes nothing.
+                answer = self.write(put.clone()).await;
+            }
+            let (written, place) = answer?;
             if !self.connector.is_right(place.as_deref()).await? {
                 continue; // To a master that is none any more: nothing is certain.
             }

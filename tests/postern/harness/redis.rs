@@ -54,6 +54,11 @@ impl Redis {
         Self::launch(Door::Tls, &[])
     }
 
+    /// With TLS on a TCP port, with more lines of configuration.
+    pub fn tls_with(extra: &[&str]) -> Self {
+        Self::launch(Door::Tls, extra)
+    }
+
     /// On a unix socket, with more lines of configuration.
     pub fn with(extra: &[&str]) -> Self {
         Self::launch(Door::Unix, extra)
