@@ -135,6 +135,8 @@ trial "release build" release_build
 trial "the suite against the release build" against_release
 trial "two GiB up and down" against_release --ignored --nocapture --test-threads 1 huge_bodies::
 trial "ten thousand revocations over two gateways" against_release --ignored --nocapture two_gateways::
+trial "the local copy: propagation under load, a million entries" \
+    against_release --ignored --nocapture --test-threads 1 tracked_trials::
 trial "ten thousand live streams" against_release --ignored --nocapture many_streams::
 trial "failovers behind sentinels" against_release --ignored --nocapture --test-threads 1 sentinel::
 trial "a cluster's slots move, its masters die" \
