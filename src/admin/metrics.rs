@@ -75,6 +75,10 @@ impl Moment {
         page.counter(
             ("blocklist_lost", "Times that the store was found without its revocations."),
             [(Labels::new(), status.lost)],
+        )?;
+        page.histogram(
+            ("blocklist_propagation", "From a change in the store until the local copy has it."),
+            [(Labels::new(), self.blocklist.propagation())],
         )
     }
 

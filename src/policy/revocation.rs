@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, TokenCheck, VerifyError};
+use crate::auth::{
+    ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, TokenCheck, Verified, VerifyError,
+};
 use crate::blocklist::{End, IssuedBefore, Revocation};
 use crate::time::UnixTime;
 use crate::token::{Kind, Selector, token_digest};
@@ -218,16 +220,28 @@ fn of_token(
     if issuer.is_some() || span.is_some() {
         return Err(AskedError::SaysItself);
     }
-    let verified = issuers
-        .prepare(token, &IssuerFilter::All, now)
-        .and_then(|candidate| candidate.verify(now))
-        .map_err(AskedError::Token)?;
+    let verified = verified(token, issuers, now).map_err(AskedError::Token)?;
     let issuer = verified.issuer.clone().into_string();
+    // Another entry of the same issuer may take it for longer after its `exp`.
+    let leeway = Tokens::of(issuers.settings(), Some(&issuer))?.leeway;
+    let end = End::At(verified.expires_at.plus(leeway));
     let selector = match &verified.jti {
         Some(jti) => Selector { kind: Kind::Jti, issuer, value: jti.clone().into_string() },
         None => digest(),
     };
-    Ok((selector, End::At(verified.lookup.until)))
+    Ok((selector, end))
+}
+
+/// The token as any entry takes it; a route may accept one that the first entry refuses.
+fn verified(token: &str, issuers: &Issuers, now: UnixTime) -> Result<Verified, VerifyError> {
+    let by = |allowed: &IssuerFilter| {
+        issuers.prepare(token, allowed, now).and_then(|candidate| candidate.verify(now))
+    };
+    by(&IssuerFilter::All).or_else(|refusal| {
+        let names = issuers.settings().map(|entry| entry.name.as_str());
+        let mut entries = names.map(|name| IssuerFilter::Only(vec![name.into()]));
+        entries.find_map(|entry| by(&entry).ok()).ok_or(refusal)
+    })
 }
 
 impl Tokens {

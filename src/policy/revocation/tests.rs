@@ -229,6 +229,33 @@ fn exactly_one_selector() {
     }
 }
 
+/// A token that several entries take, each by its own rules: revoked until the last of them would
+/// refuse it, and also when only one of them would take it still.
+#[test]
+fn a_token_is_revoked_until_no_entry_takes_it() {
+    crate::auth::install_provider();
+    let key = crate::auth::SigningKey::generate(Algorithm::ES256).unwrap();
+    let with_leeway = |name: &str, seconds: u64| {
+        entry(name, |settings| {
+            settings.leeway = Duration::from_secs(seconds);
+            settings.keys = vec![key.verification_key(Some(name)).unwrap()];
+        })
+    };
+    let both = issuers(vec![with_leeway("a", 10), with_leeway("b", 60)]);
+    let signed = |exp: i64| {
+        let claims = json!({"iss": A, "sub": "ada", "jti": "j", "iat": exp - 600, "exp": exp});
+        key.sign("JWT", None, claims.as_object().unwrap()).unwrap()
+    };
+    for exp in [NOW.0 + 300, NOW.0 - 5, NOW.0 - 30] {
+        let asked = Asked { token: Some(signed(exp)), ..Asked::default() };
+        let wanted = judged(&both, &asked).unwrap();
+        assert_eq!(wanted.end, End::At(UnixTime(exp + 60)), "{exp}");
+        assert_eq!((wanted.selector.kind, wanted.selector.value.as_str()), (Kind::Jti, "j"));
+    }
+    let over = Asked { token: Some(signed(NOW.0 - 60)), ..Asked::default() };
+    assert!(refused(&both, &over).contains("expired"));
+}
+
 /// What the command line sends is what the admin listener reads.
 #[test]
 fn only_what_was_asked_is_sent() {
