@@ -4,7 +4,7 @@
 # the provider, and the foreign libraries' tokens made anew. Prints 'N passed, N failed' at the
 # end.
 #
-# usage: tests/extended.sh          everything (about 20 minutes on two cores)
+# usage: tests/extended.sh          everything (about 30 minutes on two cores)
 #        POSTERN_SOAK_SECONDS=60 tests/extended.sh    a shorter soak
 set -u
 cd "$(dirname "$0")/.."
@@ -79,6 +79,45 @@ keycloak() {
     install_keycloak && against_release --ignored --nocapture keycloak::
 }
 
+# Valkey: the installed one, or Debian's from bookworm-backports, unpacked and not installed.
+valkey_binary() {
+    if have valkey-server; then
+        command -v valkey-server
+        return 0
+    fi
+    cache="$PWD/tests/.cache/valkey"
+    binary="$cache/root/usr/bin/valkey-server"
+    if [ ! -x "$binary" ]; then
+        have apt-get || { echo "Missing: valkey-server" >&2; return 1; }
+        mkdir -p "$cache/lists/partial" "$cache/archives/partial" "$cache/root"
+        echo "deb http://deb.debian.org/debian bookworm-backports main" >"$cache/sources.list"
+        apt_valkey() {
+            apt-get -q -o Dir::Etc::SourceList="$cache/sources.list" \
+                -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$cache/lists" \
+                -o Dir::Cache="$cache" "$@" >&2
+        }
+        apt_valkey update || return 1
+        (cd "$cache" && apt_valkey download valkey-server valkey-tools) || return 1
+        for package in "$cache"/*.deb; do
+            dpkg-deb -x "$package" "$cache/root" || return 1
+        done
+    fi
+    echo "$binary"
+}
+
+# Everything that talks to a store, with Valkey in Redis' place: alone, behind sentinels, a cluster.
+valkey() {
+    POSTERN_TEST_REDIS=$(valkey_binary) || return 1
+    export POSTERN_TEST_REDIS
+    "$POSTERN_TEST_REDIS" --version &&
+        against_release --ignored --nocapture valkey:: &&
+        against_release blocklist:: revocations:: two_gateways:: shared_limits:: sentinel:: \
+            cluster::
+    result=$?
+    unset POSTERN_TEST_REDIS
+    return "$result"
+}
+
 # New tokens by the same programs must be accepted like the committed ones, which are put back.
 foreign_tokens() {
     saved=$(mktemp -d)
@@ -96,7 +135,13 @@ trial "release build" release_build
 trial "the suite against the release build" against_release
 trial "two GiB up and down" against_release --ignored --nocapture --test-threads 1 huge_bodies::
 trial "ten thousand revocations over two gateways" against_release --ignored --nocapture two_gateways::
+trial "the local copy: propagation under load, a million entries" \
+    against_release --ignored --nocapture --test-threads 1 tracked_trials::
 trial "ten thousand live streams" against_release --ignored --nocapture many_streams::
+trial "failovers behind sentinels" against_release --ignored --nocapture --test-threads 1 sentinel::
+trial "a cluster's slots move, its masters die" \
+    against_release --ignored --nocapture --test-threads 1 cluster::
+trial "Valkey" valkey
 trial "soak" against_release --ignored --nocapture soak::
 trial "Keycloak: tokens, rotation, outages, restarts" keycloak
 trial "foreign tokens made anew" foreign_tokens

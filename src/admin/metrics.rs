@@ -45,6 +45,7 @@ impl Collector for Moment {
         self.streams(&mut page)?;
         self.keys(&mut page)?;
         self.certificates(&mut page)?;
+        self.audit(&mut page)?;
         let dropped = self.gateway.access.dropped();
         page.counter(
             ("log_lines_dropped", "Access-log lines that did not fit into the queue."),
@@ -74,6 +75,10 @@ impl Moment {
         page.counter(
             ("blocklist_lost", "Times that the store was found without its revocations."),
             [(Labels::new(), status.lost)],
+        )?;
+        page.histogram(
+            ("blocklist_propagation", "From a change in the store until the local copy has it."),
+            [(Labels::new(), self.blocklist.propagation())],
         )
     }
 
@@ -104,6 +109,19 @@ impl Moment {
             ("jwks_age", "Time since the published keys in use were fetched."),
             Some(&Unit::Seconds),
             ages,
+        )
+    }
+
+    fn audit(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let Some(status) = self.gateway.audit.status() else { return Ok(()) };
+        page.gauge(
+            ("audit_up", "1 while the audit log can be written."),
+            None,
+            [(Labels::new(), f64::from(u8::from(status.up)))],
+        )?;
+        page.counter(
+            ("audit_missed", "Denials of which the audit log has the number alone."),
+            [(Labels::new(), status.missed)],
         )
     }
 

@@ -8,12 +8,13 @@ mod metrics;
 mod revocations;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -25,11 +26,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::authorise::Refusal;
 use crate::blocklist::Blocklist;
+use crate::observe::audit::{Event, Kind, Outcome};
 use crate::proxy::Gateway;
 use crate::secret::Secret;
 
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Who changes things through this listener: whoever has its secret.
+const ACTOR: &str = "admin";
 
 /// Open connections of one listener; more are closed at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -77,7 +82,7 @@ type Answer = Response<Full<Bytes>>;
 pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         };
@@ -87,7 +92,7 @@ pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
         drop(tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let admin = admin.clone();
-                async move { Ok::<_, Infallible>(answer(&admin, request, part).await) }
+                async move { Ok::<_, Infallible>(answer(&admin, request, peer.ip(), part).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -99,7 +104,7 @@ pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
     }
 }
 
-async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer {
+async fn answer(admin: &Admin, request: Request<Incoming>, peer: IpAddr, part: Part) -> Answer {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET | &Method::HEAD, "/livez") => return health::live(),
@@ -121,15 +126,16 @@ async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer
             drop(admin.commands.send(Command::Drain).await);
             json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
         }
-        (&Method::POST, "/revocations") => revocations::create(admin, request).await,
+        (&Method::POST, "/revocations") => revocations::create(admin, request, peer).await,
         (&Method::GET, "/revocations") => {
             revocations::list(admin, request.uri().query().unwrap_or_default()).await
         }
         (&Method::POST, "/revocations/ack") => {
-            json(StatusCode::OK, &serde_json::json!({ "acknowledged": admin.blocklist.ack() }))
+            revocations::acknowledge(admin, by(Kind::Acknowledgement, &request, peer)).await
         }
         (&Method::DELETE, path) if path.starts_with("/revocations/") => {
-            revocations::remove(admin, path.trim_start_matches("/revocations/")).await
+            let event = by(Kind::Lift, &request, peer);
+            revocations::remove(admin, path.trim_start_matches("/revocations/"), event).await
         }
         (_, "/status" | "/reload" | "/drain" | "/revocations") => {
             problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -142,6 +148,15 @@ fn only_get() -> Answer {
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     answer
+}
+
+/// A change that is asked for here, as the audit log has it.
+fn by(kind: Kind, request: &Request<Incoming>, peer: IpAddr) -> Event {
+    let event = Event::new(kind, Outcome::Asked).actor(ACTOR).address(peer.to_canonical());
+    match request.headers().get(USER_AGENT) {
+        Some(value) => event.user_agent(&String::from_utf8_lossy(value.as_bytes())),
+        None => event,
+    }
 }
 
 async fn reload(admin: &Admin) -> Answer {

@@ -6,7 +6,7 @@ use super::*;
 use crate::store::Settings;
 use crate::store::tests::server::RedisServer;
 use crate::store::tests::{eventually, lookup, tcp, unix};
-use crate::token::Kind;
+use crate::token::{Kind, Lookup};
 
 /// Of the issuer.
 const LEEWAY: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 refused or failed, 2 wrong usage or invalid configuration.
 
+mod audit;
 mod check;
 mod completions;
 mod demo;
@@ -53,6 +54,8 @@ enum Verb {
     Revoke(Box<revoke::RevokeArgs>),
     /// What is on the blocklist; lift an entry; acknowledge a loss
     Revocations(revocations::RevocationsArgs),
+    /// Check an audit log
+    Audit(audit::AuditArgs),
     /// How the running gateway is
     Status(remote::StatusArgs),
     /// Make the running gateway read its configuration again
@@ -113,6 +116,7 @@ pub fn main() -> u8 {
         }
         Verb::Revoke(args) => revoke::run(&args, &mut out, &mut err),
         Verb::Revocations(args) => revocations::run(&args, &mut out, &mut err),
+        Verb::Audit(args) => audit::run(&args, &mut out, &mut err),
         Verb::Status(args) => remote::status(&args, &mut out, &mut err),
         Verb::Reload(args) => remote::reload(&args, &mut err),
         Verb::Healthcheck(args) => remote::healthcheck(&args, &mut err),

@@ -1,6 +1,8 @@
 //! `postern revoke`: through the admin listener; straight to the store when no gateway answers.
 
+use std::fs::DirBuilder;
 use std::io::{Read as _, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,11 +11,12 @@ use serde_json::Value;
 
 use super::remote::{Remote, Silence};
 use super::{ConfigArgs, check, complain, private_directory};
-use crate::blocklist::Blocklist;
+use crate::blocklist::{Blocklist, Item, Revocation, RevokeError};
 use crate::config::{Loaded, Options};
+use crate::observe::audit::{AuditWriter, Event, Kind, Outcome};
 use crate::policy::FileAccess;
 use crate::policy::revocation::{self, Asked};
-use crate::run::{environment, store};
+use crate::run::{audit, environment, store};
 use crate::time::UnixTime;
 
 /// A token file may not be larger.
@@ -140,11 +143,45 @@ fn directly(asked: &Asked, loaded: &Loaded) -> Result<Value, String> {
         let blocklist = Blocklist::open(&settings, on_loss, &memory, now)
             .await
             .map_err(|error| error.to_string())?;
-        let item = blocklist.revoke(&wanted, now).await.map_err(|error| error.to_string())?;
+        let item = audited(loaded, &wanted, blocklist.revoke(&wanted, now)).await?;
         serde_json::to_value(&item).map_err(|error| error.to_string())
     });
     drop(std::fs::remove_dir_all(&memory));
     result
+}
+
+/// Revokes, and writes that into the audit log, which no gateway does for us.
+async fn audited(
+    loaded: &Loaded,
+    wanted: &Revocation,
+    revoking: impl Future<Output = Result<Item, RevokeError>>,
+) -> Result<Item, String> {
+    let state_dir = loaded.source.resolve(loaded.config.state.dir.get_ref());
+    if loaded.config.audit.key().is_some() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&state_dir);
+        made.map_err(|error| format!("{}: {error}", state_dir.display()))?;
+    }
+    let (log, writer) = audit::open(&loaded.config, &loaded.source, &state_dir)
+        .map_err(|error| format!("nothing was revoked: {error}"))?;
+    let event = Event::new(Kind::Revocation, Outcome::Asked)
+        .actor(ACTOR)
+        .issuer(&wanted.selector.issuer)
+        .reason(&wanted.reason);
+    let (kind, id) = (wanted.selector.kind.as_str(), wanted.selector.id());
+    let event = event.selector(kind, &wanted.selector.value, Some(&id));
+    let begun = log.record(event.clone()).await;
+    begun.map_err(|unwritten| format!("nothing was revoked: {unwritten}"))?;
+    let revoked = revoking.await;
+    let ended = match &revoked {
+        Ok(item) => event.ended(Outcome::Done).detail("expires", item.expires),
+        Err(error) => event.ended(Outcome::Failed).detail("error", error.to_string()),
+    };
+    let written = log.record(ended).await;
+    log.close().await;
+    writer.into_iter().for_each(AuditWriter::join);
+    let item = revoked.map_err(|error| error.to_string())?;
+    written.map_err(|unwritten| format!("it is revoked; {unwritten}"))?;
+    Ok(item)
 }
 
 /// A time as RFC 3339 has it, or in Unix seconds.

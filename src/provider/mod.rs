@@ -41,6 +41,7 @@ use self::introspection::{Introspector, Introspectors};
 use self::last_good::LastGood;
 use self::source::{Fetch, Source, Surroundings, is_same};
 use crate::auth::Wanted;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::Snapshot;
 use crate::policy::provider::{Introspection, KeySource};
@@ -109,21 +110,23 @@ impl Providers {
         policy: Arc<ArcSwap<Snapshot>>,
         state_dir: &Path,
         metrics: Arc<Metrics>,
+        audit: Audit,
     ) -> Arc<Self> {
         let fetch: Fetch = Arc::new(|settings: Arc<KeySource>| {
             Box::pin(async move { document::fetch_keys(&settings).await })
         });
-        Self::with_fetch(policy, state_dir, metrics, fetch)
+        Self::with_fetch(policy, state_dir, (metrics, audit), fetch)
     }
 
     fn with_fetch(
         policy: Arc<ArcSwap<Snapshot>>,
         state_dir: &Path,
-        metrics: Arc<Metrics>,
+        (metrics, audit): (Arc<Metrics>, Audit),
         fetch: Fetch,
     ) -> Arc<Self> {
         let introspectors = Introspectors::new(policy.clone());
-        let around = Surroundings { policy, last_good: LastGood::new(state_dir), metrics, fetch };
+        let around =
+            Surroundings { policy, last_good: LastGood::new(state_dir), metrics, audit, fetch };
         Arc::new(Self {
             around,
             introspectors,

@@ -17,6 +17,7 @@ use super::last_good::{Kept, LastGood};
 use super::schedule::{Schedule, later};
 use super::source::{Change, Fetched, Source};
 use crate::auth::VerificationKey;
+use crate::observe::audit::{self, Event, Kind};
 use crate::observe::metrics::Outcome;
 use crate::policy::provider::KeySource;
 use crate::time::UnixTime;
@@ -152,7 +153,8 @@ impl Task {
             tracing::info!(issuer, failures, "the issuer's keys can be fetched again");
         }
         if change.is_any() {
-            say_change(issuer, count, &change);
+            let event = say_change(issuer, count, &change);
+            self.source.around.audit.note(event).await;
             if !notes.is_empty() {
                 let notes = notes.join("; ");
                 tracing::warn!(issuer, notes, "some of the issuer's keys are not used");
@@ -269,9 +271,16 @@ fn read_kept(
     Ok(Some((keys, fetched_at)))
 }
 
-fn say_change(issuer: &str, keys: usize, change: &Change) {
+/// Says which keys have come and gone; the same as an event.
+fn say_change(issuer: &str, keys: usize, change: &Change) -> Event {
     let first =
         |kids: &[Box<str>]| -> Vec<Box<str>> { kids.iter().take(KIDS_SAID).cloned().collect() };
     let (added, removed) = (first(&change.added), first(&change.removed));
     tracing::info!(issuer, keys, ?added, ?removed, "the issuer's keys have changed");
+    let texts = |kids: Vec<Box<str>>| kids.into_iter().map(String::from).collect::<Vec<String>>();
+    Event::new(Kind::KeyChange, audit::Outcome::Done)
+        .issuer(issuer)
+        .detail("keys", keys)
+        .detail("added", texts(added))
+        .detail("removed", texts(removed))
 }

@@ -19,6 +19,7 @@ use super::schedule::later;
 use super::unknown::UnknownKids;
 use super::{KeySourceStatus, Looked};
 use crate::auth::VerificationKey;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::Snapshot;
 use crate::policy::provider::KeySource;
@@ -42,6 +43,8 @@ pub(super) struct Surroundings {
     pub(super) last_good: LastGood,
     /// Where fetches are counted.
     pub(super) metrics: Arc<Metrics>,
+    /// Where changes of keys are written down.
+    pub(super) audit: Audit,
     /// How documents are got.
     pub(super) fetch: Fetch,
 }

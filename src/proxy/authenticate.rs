@@ -64,7 +64,7 @@ pub async fn authenticate(
     };
     let now = UnixTime::now();
     let verified = facts(trip, demand, &presented, now).await?;
-    trip.note(|record| record.caller = Some(verified.clone()));
+    trip.note_caller(&verified);
     trip.decide(Decision::Allowed("token"));
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
     // Before the blocklist is asked: whatever is announced from here on may have been missed.

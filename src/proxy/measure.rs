@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use crate::auth::Verified;
 use crate::observe::metrics::{Metrics, RouteSeries};
 use crate::policy::Route;
 
@@ -30,6 +31,8 @@ pub struct Measure {
     pub decision: Decision,
     /// Status of the answer; 499, as nginx writes it, while there is none.
     pub status: StatusCode,
+    /// The token's facts, once verified, for those who write them down.
+    pub caller: Option<Arc<Verified>>,
     decided: bool,
 }
 
@@ -42,6 +45,7 @@ impl Measure {
             route: None,
             decision: Decision::Refused("unfinished"),
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            caller: None,
             decided: false,
         }
     }

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod csrf;
 pub mod endpoint;
 mod escort;
+mod denial;
 pub mod fail_mode;
 pub mod forward;
 mod grpc;
@@ -53,6 +54,7 @@ use crate::auth::extract::Origin;
 use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::Route;
 use crate::policy::Snapshot;
@@ -83,6 +85,8 @@ pub struct Gateway {
     pub logouts: Flood,
     /// Live streams, as numbers.
     pub streams: Arc<Tally>,
+    /// Who was refused, and what was changed.
+    pub audit: Audit,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -112,6 +116,11 @@ pub async fn handle(
         Ok(response) => response,
         Err(rejection) => {
             trip.note_refusal(&rejection);
+            if let Some(denial) = denial::event(&trip, &rejection) {
+                let audit = trip.worker.gateway.audit.clone();
+                // Boxed: requests that are let on carry none of it.
+                Box::pin(async move { audit.note(denial).await }).await;
+            }
             rejection.answer(&method, trip.request_id.to_str().unwrap_or_default())
         }
     };

@@ -1,7 +1,6 @@
 //! What is remembered of a request until its last byte is sent, and the line it then becomes.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::USER_AGENT;
@@ -9,7 +8,6 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 
 use super::measure::{Decision, Measure};
-use crate::auth::Verified;
 use crate::observe::access_log::{AccessLog, Line};
 
 /// The notes on one request. Kept only while the access log is on.
@@ -23,8 +21,6 @@ pub struct Record {
     pub client: IpAddr,
     /// The id, once made.
     pub request_id: Option<HeaderValue>,
-    /// The token's facts, once verified.
-    pub caller: Option<Arc<Verified>>,
     /// Whether those facts came from the cache.
     pub cached: Option<bool>,
     /// When the request was handed to the upstream.
@@ -48,7 +44,6 @@ impl Record {
             user_agent: parts.headers.get(USER_AGENT).cloned(),
             client: peer,
             request_id: None,
-            caller: None,
             cached: None,
             forwarded: None,
             answered: None,
@@ -59,7 +54,7 @@ impl Record {
     /// Writes the line of a request that took so long. `complete` is false when the client went
     /// away first.
     pub fn write(&self, log: &AccessLog, measure: &Measure, took: Duration, complete: bool) {
-        let route = measure.route.as_deref();
+        let (route, caller) = (measure.route.as_deref(), measure.caller.as_deref());
         let (decision, reason) = match measure.decision {
             Decision::Allowed(why) => ("allowed", why),
             Decision::Ended(why) => ("ended", why),
@@ -85,9 +80,9 @@ impl Record {
             decision,
             reason,
             cache: self.cached.map(|hit| if hit { "hit" } else { "miss" }),
-            subject: self.caller.as_ref().and_then(|caller| caller.subject.as_deref()),
-            issuer: self.caller.as_ref().map(|caller| &*caller.entry),
-            jti: self.caller.as_ref().and_then(|caller| caller.jti.as_deref()),
+            subject: caller.and_then(|caller| caller.subject.as_deref()),
+            issuer: caller.map(|caller| &*caller.entry),
+            jti: caller.and_then(|caller| caller.jti.as_deref()),
             bytes_out: self.bytes_out,
             http_version: match self.version {
                 Version::HTTP_2 => "2",

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 
@@ -11,6 +12,7 @@ use super::measure::{Decision, Measure};
 use super::outgoing::{Ending, Outgoing};
 use super::record::Record;
 use super::{Rejection, Worker, client, request_id};
+use crate::auth::Verified;
 use crate::body::Body;
 use crate::limit::client_network;
 use crate::observe::metrics::RouteSeries;
@@ -31,6 +33,8 @@ pub struct Trip {
     pub client: IpAddr,
     /// Its id, for the client, the upstream and the log.
     pub request_id: HeaderValue,
+    /// What the client calls itself, where there is an audit log.
+    pub user_agent: Option<HeaderValue>,
     /// What lasts until the answer's last byte; taken by whoever sends that.
     pub ending: Option<Ending>,
     /// That a token was accepted: what goes on then ends with it.
@@ -51,6 +55,8 @@ impl Trip {
         };
         let request_id = request_id::of(&parts.headers, peer_trusted);
         let gateway = worker.gateway.clone();
+        let audited = gateway.audit.is_on();
+        let user_agent = if audited { parts.headers.get(USER_AGENT).cloned() } else { None };
         let record = gateway.access.is_on().then(|| {
             let mut record = Box::new(Record::new(parts, client));
             record.request_id = Some(request_id.clone());
@@ -60,7 +66,18 @@ impl Trip {
         let measure = Measure::begin();
         let (permit, complete, life) = (None, false, None);
         let ending = Some(Ending { running, permit, measure, record, gateway, complete, life });
-        Self { worker, connection, policy, peer_trusted, client, request_id, ending, pass: None }
+        let pass = None;
+        Self {
+            worker,
+            connection,
+            policy,
+            peer_trusted,
+            client,
+            request_id,
+            user_agent,
+            ending,
+            pass,
+        }
     }
 
     /// Counts the request against its client's limit.
@@ -92,6 +109,14 @@ impl Trip {
     /// Notes what becomes of the request, as far as it is decided.
     pub fn decide(&mut self, decision: Decision) {
         self.measure(|measure| measure.decision = decision);
+    }
+
+    /// Notes whose token it is, for those who write it down.
+    pub fn note_caller(&mut self, caller: &Arc<Verified>) {
+        let gateway = &self.worker.gateway;
+        if gateway.access.is_on() || gateway.audit.is_on() {
+            self.measure(|measure| measure.caller = Some(caller.clone()));
+        }
     }
 
     /// Notes something for the metrics and the log.

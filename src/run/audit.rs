@@ -13,7 +13,7 @@ use crate::observe::audit::{Audit, AuditWriter, Event, Hashed, Kind, Outcome, Se
 /// # Errors
 ///
 /// A key that cannot be read or is too short, a file that cannot be continued.
-pub(super) fn open(
+pub fn open(
     config: &Config,
     source: &Source,
     state_dir: &std::path::Path,
@@ -26,10 +26,7 @@ pub(super) fn open(
     let settings = Settings {
         file: source.resolve(&file.0),
         key: key(raw, source).map_err(Error::Configuration)?,
-        hashed: Hashed {
-            subject: hashes(Personal::Subject),
-            address: hashes(Personal::Address),
-        },
+        hashed: Hashed { subject: hashes(Personal::Subject), address: hashes(Personal::Address) },
         rotate_bytes: raw.rotate.get_ref().on().map(|size| size.get()),
     };
     let (audit, writer) = Audit::open(settings, state_dir)

@@ -1,5 +1,6 @@
 //! Start, reload, stop: the only module that knows every other.
 
+pub mod audit;
 pub mod listen;
 mod reload;
 mod start;
@@ -18,11 +19,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use self::reload::{FirstTries, Reloader};
+use self::start::Writers;
 use self::watch_files::WatchedFiles;
 use crate::admin::{Admin, Command, Part, ReloadAnswer};
 use crate::auth;
 use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
+use crate::observe::audit::{AuditWriter, Event, Kind, Outcome};
 use crate::observe::lines::Writer;
 use crate::observe::logging;
 use crate::proxy::Gateway;
@@ -36,6 +39,8 @@ const FILES_EVERY: Duration = Duration::from_secs(1);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// How long the end waits for whoever reads the access log.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long it waits for the audit log's disk.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
 /// How long the answer to a reload waits for new sources of keys; whoever asked waits no longer.
 const RELOAD_ANSWER: Duration = Duration::from_secs(8);
 /// Sockets for clients and upstreams; more than the usual soft limit of 1024.
@@ -132,7 +137,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     let limiters = Arc::new(Registry::default());
     // Before they are read: a change in between is then one that is seen.
     let files = WatchedFiles::of(&config, &source);
-    let (parts, listeners, writer) = start::prepare(&config, &source, &limiters).await?;
+    let (parts, listeners, writers) = start::prepare(&config, &source, &limiters).await?;
     let addresses = listeners.document();
     let crew = start::Crew::hire(&config, &parts, listeners.public)?;
     let (commands, inbox) = mpsc::channel(8);
@@ -149,6 +154,8 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     // Before anybody is told that it runs: who then sends a signal finds somebody who takes it.
     let signals = Signals::take()?;
     start::announce(&parts.state, &addresses, options.ready_file.as_deref())?;
+    let begun = parts.gateway.audit.record(audit::start(&source)).await;
+    begun.map_err(|error| Error::Start(error.to_string()))?;
     (options.on_ready)(&addresses);
     let reloader = Reloader {
         config,
@@ -160,19 +167,35 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         blocklist: parts.blocklist.clone(),
         files,
         again: None,
+        lost: parts.blocklist.status().lost,
     };
     wait_for_the_end(inbox, signals, reloader, &limiters).await;
     admin.draining.store(true, Ordering::Release);
-    finish(&parts.gateway, &crew).await;
+    let gateway = &parts.gateway;
+    gateway.audit.note(Event::new(Kind::Drain, Outcome::Done)).await;
+    finish(gateway, &crew).await;
     parts.gateway.providers.stop();
     crew.dismiss().await;
-    let gateway = parts.gateway.clone();
+    end_logs(gateway.clone(), writers).await;
+    Ok(())
+}
+
+/// Writes what is left to be written.
+async fn end_logs(gateway: Arc<Gateway>, writers: Writers) {
+    if let Err(error) = gateway.audit.record(Event::new(Kind::Stop, Outcome::Done)).await {
+        tracing::error!(%error, "the end was not written to the audit log");
+    }
+    gateway.audit.close().await;
+    let Writers { access, audit } = writers;
+    let audited = tokio::task::spawn_blocking(move || {
+        audit.into_iter().for_each(AuditWriter::join);
+    });
+    drop(tokio::time::timeout(LAST_EVENTS, audited).await);
     let written = tokio::task::spawn_blocking(move || {
         gateway.access.close();
-        writer.into_iter().for_each(Writer::join);
+        access.into_iter().for_each(Writer::join);
     });
     drop(tokio::time::timeout(LAST_LINES, written).await);
-    Ok(())
 }
 
 /// What the process is told from outside.
@@ -186,6 +209,8 @@ impl Signals {
     /// From now on they end nothing by themselves.
     fn take() -> Result<Self, Error> {
         let listen = |kind| signal(kind).map_err(|error| Error::Start(error.to_string()));
+        // A file that must not grow any more is an error to be told, not the end of the process.
+        drop(listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -209,16 +234,16 @@ async fn wait_for_the_end(
         tokio::select! {
             _ = signals.terminate.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hang_up.recv() => drop(reloader.reload().await),
+            _ = signals.hang_up.recv() => drop(reloader.reload("signal").await),
             command = inbox.recv() => match command {
                 Some(Command::Reload(told)) => {
-                    tell(reloader.reload().await, &reloader.gateway, told);
+                    tell(reloader.reload("admin").await, &reloader.gateway, told);
                 }
                 Some(Command::Drain) | None => return,
             },
             _ = look.tick() => {
                 reloader.look_at_files().await;
-                reloader.end_fail_modes();
+                reloader.look_at_blocklist().await;
             }
             _ = sweep.tick() => {
                 let limiters = limiters.clone();

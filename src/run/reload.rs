@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::watch_files::WatchedFiles;
-use super::{environment, store};
+use super::{audit, environment, store};
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Loaded, Source};
 use crate::limit::{AuthFailures, Registry};
-use crate::observe::metrics::Outcome;
+use crate::observe::audit::{Event, Kind, Outcome};
+use crate::observe::metrics;
 use crate::policy::{self, Context, FileAccess};
 use crate::proxy::{Gateway, fail_mode};
 use crate::time::UnixTime;
@@ -32,6 +33,8 @@ pub(super) struct Reloader {
     pub(super) files: WatchedFiles,
     /// When to try again to read them.
     pub(super) again: Option<Instant>,
+    /// Losses of the store that are known.
+    pub(super) lost: u64,
 }
 
 /// Ends when every source of keys that a reload has added was tried once.
@@ -44,18 +47,34 @@ impl Reloader {
     /// # Errors
     ///
     /// Every problem, as text; nothing has changed then.
-    pub(super) async fn reload(&mut self) -> Result<FirstTries, String> {
+    pub(super) async fn reload(&mut self, actor: &str) -> Result<FirstTries, String> {
+        let audit = self.gateway.audit.clone();
+        // Whoever moves the audit log away says so by this, whatever the configuration is like.
+        if let Err(error) = audit.reopen().await {
+            tracing::error!(%error, "no new audit log; the old one is gone on with");
+        }
+        let mut event = Event::new(Kind::Reload, Outcome::Asked).actor(actor);
         let result = match self.read().await {
-            Ok(loaded) => self.put_in_force(loaded).await,
+            Ok(loaded) => {
+                event = audit::reload(&loaded.source).actor(actor);
+                match audit.record(event.clone()).await {
+                    Ok(()) => self.put_in_force(loaded).await,
+                    Err(unwritten) => Err(unwritten.to_string()),
+                }
+            }
             Err(problems) => Err(problems),
         };
+        let ended = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        if let Err(error) = audit.record(event.ended(ended)).await {
+            tracing::error!(%error, "what came of the reload was not written");
+        }
         match &result {
             Ok(_) => {
-                self.gateway.metrics.reloaded(Outcome::Success);
+                self.gateway.metrics.reloaded(metrics::Outcome::Success);
                 tracing::info!("configuration reloaded");
             }
             Err(problems) => {
-                self.gateway.metrics.reloaded(Outcome::Failure);
+                self.gateway.metrics.reloaded(metrics::Outcome::Failure);
                 tracing::error!(
                     "the configuration was not reloaded; the old one stays in force:\n{problems}"
                 );
@@ -74,6 +93,8 @@ impl Reloader {
             Ok(snapshot) => {
                 drop(self.swap(snapshot));
                 self.again = None;
+                let event = Event::new(Kind::Reload, Outcome::Done).detail("cause", "files");
+                self.gateway.audit.note(event).await;
                 tracing::info!("certificates and keys read again");
             }
             Err(problems) => {
@@ -85,10 +106,17 @@ impl Reloader {
         }
     }
 
-    /// Says which fail modes are over, once the store answers again.
-    pub(super) fn end_fail_modes(&self) {
-        if self.blocklist.status().up {
+    /// Says which fail modes are over, once the store answers again; writes a loss down.
+    pub(super) async fn look_at_blocklist(&mut self) {
+        let status = self.blocklist.status();
+        if status.up {
             fail_mode::end(&self.gateway.policy.load(), UnixTime::now());
+        }
+        if status.lost > self.lost {
+            self.lost = status.lost;
+            let event = Event::new(Kind::Loss, Outcome::Done).detail("lost", status.lost);
+            let event = event.detail("remembered", status.remembered);
+            self.gateway.audit.note(event.detail("generation", status.generation)).await;
         }
     }
 
@@ -174,6 +202,7 @@ fn fixed_sections(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[store]", old.store != new.store),
         ("[token_cache]", old.token_cache != new.token_cache),
         ("[log]", old.log != new.log),
+        ("[audit]", old.audit != new.audit),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

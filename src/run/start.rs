@@ -11,13 +11,14 @@ use tokio::sync::watch;
 use super::listen::{Listeners, Public, Sockets};
 use super::state::State;
 use super::worker::{self, Share, Start};
-use super::{Error, environment, log_format, store};
+use super::{Error, audit, environment, log_format, store};
 use crate::admin::{self, Admin, Part};
 use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Source};
 use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
+use crate::observe::audit::AuditWriter;
 use crate::observe::lines::Writer;
 use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess};
@@ -45,7 +46,7 @@ pub(super) async fn prepare(
     config: &Config,
     source: &Source,
     limiters: &Registry,
-) -> Result<(Parts, Listeners, Option<Writer>), Error> {
+) -> Result<(Parts, Listeners, Writers), Error> {
     let metrics = Metrics::new();
     let wrong = |problems: config::Problems| Error::Configuration(problems.render(source));
     let failed = |error: &dyn std::error::Error| Error::Start(error.to_string());
@@ -61,6 +62,7 @@ pub(super) async fn prepare(
     let settings = store::settings(config, source, &environment).map_err(wrong)?;
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
+    let (audit, audit_writer) = audit::open(config, source, state.dir())?;
     let on_loss = store::on_loss(config);
     let mut blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
@@ -69,7 +71,7 @@ pub(super) async fn prepare(
     blocklist.set_check(store::check(config)).await;
     let blocklist = Arc::new(blocklist);
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
-    let providers = Providers::new(policy.clone(), state.dir(), metrics.clone());
+    let providers = Providers::new(policy.clone(), state.dir(), metrics.clone(), audit.clone());
     // Before anything listens: a bound socket already takes connections in.
     providers.follow().await;
     let workers = workers(config);
@@ -85,10 +87,17 @@ pub(super) async fn prepare(
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
         streams: Arc::default(),
+        audit,
         metrics,
     });
     let parts = Parts { gateway, blocklist, state, workers };
-    Ok((parts, listeners, writer))
+    Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
+}
+
+/// Threads that write what must not be lost at the end.
+pub(super) struct Writers {
+    pub(super) access: Option<Writer>,
+    pub(super) audit: Option<AuditWriter>,
 }
 
 fn workers(config: &Config) -> usize {

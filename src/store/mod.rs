@@ -43,7 +43,7 @@ pub const PAGE_ENTRIES_MAX: usize = 1000;
 pub struct Store(Engine);
 
 enum Engine {
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
     Embedded(Embedded),
     Redis(Redis),
 }
@@ -78,7 +78,7 @@ impl Store {
             Address::Tcp { .. } | Address::Unix { .. } | Address::Sentinel { .. } => {
                 Engine::Redis(Redis::open(settings)?)
             }
-            Address::Cluster { .. } => Engine::Cluster(Cluster::open(settings)?),
+            Address::Cluster { .. } => Engine::Cluster(Box::new(Cluster::open(settings)?)),
         }))
     }
 

@@ -113,9 +113,10 @@ impl Index {
         &self.announcer
     }
 
-    /// Whether there are no streams.
+    /// Whether there are no streams, nor any trace of some.
     pub(super) fn is_empty(&self) -> bool {
-        self.inner().streams.is_empty()
+        let inner = self.inner();
+        inner.streams.is_empty() && inner.young.is_empty()
     }
 
     pub(super) fn enter(&self, entry: Entry) -> Key {
@@ -131,6 +132,7 @@ impl Index {
             if lasts {
                 self.index(&mut inner, key);
             } else {
+                inner.forget_the_gone();
                 inner.young.push_back((key, Instant::now()));
             }
             key
@@ -331,11 +333,27 @@ impl Index {
         let inner = self.inner();
         (inner.streams.len(), inner.postings.len())
     }
+
+    #[cfg(test)]
+    pub(super) fn young(&self) -> usize {
+        self.inner().young.len()
+    }
 }
 
 impl Inner {
     fn get(&self, key: Key) -> Option<&Stream> {
         self.streams.get(key.place as usize).filter(|stream| stream.birth == key.birth)
+    }
+
+    /// Lets go of those at the head of the queue that are over already: as many as come, so that
+    /// the queue holds what is open and little else.
+    fn forget_the_gone(&mut self) {
+        for _ in 0..2 {
+            match self.young.front() {
+                Some((key, _)) if self.get(*key).is_none() => drop(self.young.pop_front()),
+                _ => return,
+            }
+        }
     }
 
     fn at(&mut self, key: Key) -> Option<&mut Stream> {

@@ -100,7 +100,9 @@ fn a_stream_is_found_by_whatever_names_its_token() {
     let again = index.enter(entry(&bob, Kind::WebSocket, &waker, Exit::Own));
     assert_eq!(index.leave(keys[1]), None, "its place is another's by now");
     assert_eq!(named(&index, "sub:-:bob"), [again, keys[2]]);
-    [keys[0], keys[2], again].map(|key| index.leave(key));
+    for key in [keys[0], keys[2], again] {
+        index.leave(key);
+    }
     assert_eq!((index.sizes(), index.tally().open()), ((0, 0), 0));
 }
 
@@ -136,7 +138,9 @@ proptest! {
             }
             prop_assert_eq!(index.all().len(), list.len());
         }
-        list.into_iter().for_each(|(key, _)| drop(index.leave(key)));
+        for (key, _) in list {
+            index.leave(key);
+        }
         prop_assert_eq!(index.sizes(), (0, 0));
     }
 }
@@ -170,14 +174,13 @@ fn an_ended_stream_wakes_its_task_and_cuts_what_it_must() {
     let token = verified("ada", "1");
     let now = Instant::now();
     let revoked = Why::Revoked(Cause::Entry(By::Jti));
-    let rows: [(fn(Arc<Count>) -> Exit, usize, usize); 3] = [
-        (|connection| Exit::Cut(connection), 1, 2),
-        (|connection| Exit::Insist(connection), 0, 1),
-        (|_| Exit::Own, 0, 0),
-    ];
-    for (exit, at_once, later) in rows {
+    for (how, at_once, later) in [("cut", 1, 2), ("insist", 0, 1), ("own", 0, 0)] {
         let (waker, connection) = (Arc::<Count>::default(), Arc::<Count>::default());
-        let exit = exit(Arc::clone(&connection));
+        let exit = match how {
+            "cut" => Exit::Cut(connection.clone()),
+            "insist" => Exit::Insist(connection.clone()),
+            _ => Exit::Own,
+        };
         let key = index.enter(entry(&token, Kind::Sse, &waker, exit));
         assert_eq!(index.look(key, Waker::noop()), None);
         let waker = Arc::<Count>::default();
@@ -227,6 +230,25 @@ fn what_is_never_entered_costs_nothing() {
     assert_eq!(life.poll_end(&cx), Poll::Pending);
     assert_eq!(life.leave(), None);
     assert_eq!(index.sizes(), (0, 0));
+}
+
+/// Short answers leave nothing behind (invariant 8), with and without one that stays.
+#[test]
+fn what_was_short_leaves_nothing_behind() {
+    let (index, waker, token) = (index(), Arc::default(), verified("ada", "1"));
+    let enter = || index.enter(entry(&token, Kind::Body, &waker, Exit::Own));
+    for _ in 0..1000 {
+        index.leave(enter());
+    }
+    assert!(index.young() <= 1, "{}", index.young());
+    let stays = enter();
+    for _ in 0..100 {
+        index.leave(enter());
+    }
+    index.settle(Instant::now() + Duration::from_secs(5));
+    assert_eq!((index.young(), index.sizes().0), (0, 1));
+    index.leave(stays);
+    assert!(index.is_empty());
 }
 
 #[test]

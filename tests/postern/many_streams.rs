@@ -92,7 +92,8 @@ async fn client(
     word.send((number, true)).unwrap();
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
-    drop(word.send((number, false)));
+    // The trial may be over by now.
+    let _ = word.send((number, false));
 }
 
 fn cpu_seconds(pid: u64) -> f64 {
@@ -106,7 +107,7 @@ fn cpu_seconds(pid: u64) -> f64 {
 fn affordable(wanted: usize) -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    drop(setrlimit(Resource::Nofile, limit));
+    setrlimit(Resource::Nofile, limit).unwrap();
     let most = getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most - 200);
     let streams = usize::try_from(most / DESCRIPTORS).unwrap().min(wanted);
     if streams < wanted {
@@ -153,14 +154,15 @@ fn trial(wanted: usize, idle: Duration) {
             let (mine, mut opened) = mpsc::unbounded_channel();
             let running = tokio::spawn(client(address, bytes, number, mine));
             while let Some(said) = opened.recv().await {
-                drop(word.send(said));
-                if said.1 {
+                if word.send(said).is_err() || said.1 {
                     break;
                 }
             }
             drop(permit);
             while let Some(said) = opened.recv().await {
-                drop(word.send(said));
+                if word.send(said).is_err() {
+                    return;
+                }
             }
             running.await.unwrap();
         });

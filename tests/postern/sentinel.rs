@@ -62,7 +62,7 @@ fn failover(fault: Fault, rounds: usize) {
             Fault::Frozen => trio.servers[0].thaw(),
             Fault::Ordered => {}
         }
-        pressure.flows(200, 20);
+        pressure.flows(100, 10);
         let tally = pressure.end();
         println!(
             "sentinel, {fault:?}, round {round}: another master after {switched:.1?}, last 503 \
@@ -111,7 +111,7 @@ fn what_an_operator_meets() {
     let mut trio = Trio::start();
     trio.freeze_sentinel(0);
     trio.kill_sentinel(1);
-    let gateway = Gateway::start(&setup(&app, &trio));
+    let gateway = Gateway::start(&setup(&app, &trio).set("store", "timeout", "\"2s\""));
     let token = Token::good();
     let signed = token.sign(Key::shared("ES256"));
     soon("the one sentinel that is left names the master", || status(&gateway, &signed) == 200);

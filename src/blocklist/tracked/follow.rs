@@ -20,6 +20,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Between two answers while the snapshot is read.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// What a follower is made of.
 pub(in crate::blocklist) struct Follower {
     shared: Arc<Shared>,
@@ -111,6 +114,10 @@ impl Follower {
                 Some(outcome) = tasks.join_next() => {
                     if !self.finish(outcome, &mut reports) {
                         return;
+                    }
+                    if self.core.is_reading_snapshot() {
+                        // Requests come first: the snapshot takes no more than every other moment.
+                        sleep(BREATH).await;
                     }
                 }
                 Some(suffix) = self.nudges.recv() => {
@@ -214,7 +221,7 @@ impl Follower {
                 Noticed::Entry(suffix) => self.shared.announcer.announce(&suffix),
                 Noticed::Canary(value) => {
                     if let Some((_, began)) = self.canary.take_if(|(v, _)| *v == value) {
-                        self.shared.tracked.propagation.note(began.elapsed());
+                        self.shared.tracked.propagation.observe(began.elapsed());
                     }
                 }
             }

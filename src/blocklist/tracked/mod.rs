@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use self::copy::Copy;
 pub(super) use self::copy::{Answer, Standing};
 pub(super) use self::follow::Follower;
-pub use self::propagation::{BOUNDS, Counts, Propagation};
+use crate::observe::metrics::Histogram;
 use crate::time::{Moment, UnixTime};
 use crate::token::{KeyDigest, Lookup};
 
@@ -21,9 +21,14 @@ mod copy;
 mod core;
 mod follow;
 #[cfg(test)]
-mod model;
-mod propagation;
+mod tests;
 mod word;
+
+/// Microseconds; on loopback it takes less than one millisecond.
+const PROPAGATION_BOUNDS: [u64; 13] = [
+    250, 500, 1000, 2500, 5000, 10_000, 20_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_000_000,
+];
 
 /// `[revocation]` for a local copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +101,8 @@ pub(super) struct Tracked {
     copy: Arc<Copy>,
     /// This process' own, in the name of its canary.
     id: String,
-    propagation: Propagation,
+    /// From the writing of a canary until it was read back.
+    propagation: Histogram,
     /// Why it is not used, and as of when what it says is certain.
     standing: Mutex<(Option<Why>, Option<Moment>)>,
     /// What this process itself changes, for whoever follows.
@@ -109,7 +115,7 @@ impl Tracked {
         Self {
             copy: Arc::new(Copy::new(Moment::now(), fastrand::u64(..))),
             id: uuid::Uuid::new_v4().to_string(),
-            propagation: Propagation::default(),
+            propagation: Histogram::new(&PROPAGATION_BOUNDS),
             standing: Mutex::new((Some(Why::NotConnected), None)),
             nudges: ArcSwapOption::empty(),
         }
@@ -119,7 +125,7 @@ impl Tracked {
         &self.id
     }
 
-    pub(super) const fn propagation(&self) -> &Propagation {
+    pub(super) const fn propagation(&self) -> &Histogram {
         &self.propagation
     }
 

@@ -100,7 +100,8 @@ pub struct Histogram {
 const SUM: usize = BOUNDS_MAX + 1;
 
 impl Histogram {
-    pub(super) fn new(bounds: &'static [u64]) -> Self {
+    /// At most [`BOUNDS_MAX`] bounds, in microseconds, ascending.
+    pub(crate) fn new(bounds: &'static [u64]) -> Self {
         debug_assert!(bounds.len() <= BOUNDS_MAX && bounds.is_sorted(), "{bounds:?}");
         Self { bounds, counts: Counters::new() }
     }

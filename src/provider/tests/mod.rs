@@ -23,6 +23,7 @@ use crate::auth::{
 };
 use crate::config;
 use crate::limit::Registry;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::provider::{Published, Reach};
 use crate::time::UnixTime;
@@ -212,7 +213,12 @@ impl Bench {
                 }
             })
         });
-        let providers = Providers::with_fetch(policy.clone(), dir.path(), Metrics::new(), fetch);
+        let providers = Providers::with_fetch(
+            policy.clone(),
+            dir.path(),
+            (Metrics::new(), Audit::off()),
+            fetch,
+        );
         Self { dir, policy, providers, scripted }
     }
 

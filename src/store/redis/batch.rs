@@ -96,6 +96,9 @@ impl Batcher {
                 return ending.0.finish(Ok(Arc::new(Answers::Each(found))));
             }
         };
+        if let Err(error) = link.settled() {
+            return ending.0.finish(Err(error));
+        }
         let mut outcome = lookup::ask(link, &self.names, &keys, deadline).await;
         if outcome.as_ref().is_err_and(|error| *error == Error::Lost) {
             // The server closed the connection (idle, restarted); asking again changes nothing.

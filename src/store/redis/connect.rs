@@ -198,6 +198,41 @@ impl Connector {
         }
     }
 
+    /// Whether it is still certain that the server is the right one.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match &self.route {
+            Route::Named(sentinels) => sentinels.is_confirmed(),
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => true,
+        }
+    }
+
+    /// Whether the server has what its predecessor had, if any.
+    pub(super) fn is_settled(&self) -> bool {
+        match &self.route {
+            Route::Named(sentinels) => sentinels.is_settled(),
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => true,
+        }
+    }
+
+    /// Completes when what is written holds on every gateway: after a failover not at once.
+    pub(super) async fn hold(&self) {
+        if let Route::Named(sentinels) = &self.route {
+            sentinels.hold().await;
+        }
+    }
+
+    /// Whether what was written at `place` was written to the right server.
+    ///
+    /// # Errors
+    ///
+    /// Nobody says who that is.
+    pub(super) async fn is_right(&self, place: Option<&Host>) -> Result<bool, Error> {
+        match &self.route {
+            Route::Named(sentinels) => Ok(Some(&sentinels.master().await?) == place),
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => Ok(true),
+        }
+    }
+
     /// Completes when others say that the server is elsewhere than at `place`.
     pub(super) async fn named_elsewhere(&self, place: Option<&Host>) {
         match &self.route {

@@ -9,11 +9,12 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::lookup::generation_text;
-use super::{Redis, Replicated, answer};
-use crate::store::{Entry, Error, Page, Record};
+use super::{Redis, answer};
+use crate::store::{Entry, Error, Host, Page, Record};
 use crate::time::UnixTime;
 
-/// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
+/// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to
+/// `issued_before`'s value, that value or `null`, JSON
 /// behind it, seconds to live or empty, the channel to publish the suffix on or empty. Answers
 /// {expiry or -1, issued_before or -1, 1 where publishing failed}.
 ///
@@ -79,6 +80,8 @@ end
 return redis.call('ZRANGE', KEYS[1], from, from + ARGV[3] - 1, 'WITHSCORES')
 ";
 
+/// How often a put is begun anew because the master changed on the way.
+pub(super) const PLACES_MAX: usize = 3;
 /// Entries written in one pipeline when many are asserted.
 pub(super) const PUTS_AT_ONCE: usize = 200;
 /// What a `WAIT` may take beyond its own time.
@@ -96,29 +99,46 @@ impl Redis {
         ttl: Option<Duration>,
         now: UnixTime,
     ) -> Result<Entry, Error> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(self.put_command(suffix, record, ttl, &self.names.revoked)?);
-        let written = match &self.replicated {
-            None => self.ask_one(&pipeline).await?,
-            Some(replicated) => self.put_and_wait(replicated, &pipeline).await?,
-        };
-        let put = Put::read(written)?;
-        if put.mute {
-            self.warn_mute();
+        let put = self.put_command(suffix, record, ttl, &self.names.revoked)?;
+        for _ in 0..PLACES_MAX {
+            self.connector.hold().await;
+            let mut answer = self.write(put.clone()).await;
+            if answer.as_ref().is_err_and(|error| *error == Error::Lost) {
+                // On a connection that was closed; putting twice changes nothing.
+                answer = self.write(put.clone()).await;
+            }
+            let (written, place) = answer?;
+            if !self.connector.is_right(place.as_deref()).await? {
+                continue; // To a master that is none any more: nothing is certain.
+            }
+            let put = Put::read(written)?;
+            if put.mute {
+                self.warn_mute();
+            }
+            return Ok(put.entry(suffix, record, ttl, now));
         }
-        Ok(put.entry(suffix, record, ttl, now))
+        Err(Error::Lost)
     }
 
-    async fn put_and_wait(&self, replicated: &Replicated, put: &Pipeline) -> Result<Value, Error> {
+    /// The answer to a put, and which server gave it, when others decide on that.
+    async fn write(&self, put: Cmd) -> Result<(Value, Option<Arc<Host>>), Error> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(put);
+        let Some(replicated) = &self.replicated else {
+            let deadline = Instant::now() + self.timeout;
+            let (answers, place) = self.control.ask_placed(&pipeline, deadline).await?;
+            return Ok((single(answers)?, place));
+        };
         let link = replicated.link.lock().await;
         // Together with what it waits for: on a connection that was made in between, `WAIT` would
         // count replicas that have nothing to wait for.
-        let mut both = put.clone();
-        both.add_command(wait_command(replicated.replicas, self.timeout));
-        let mut answers = link.ask(&both, wait_deadline(self.timeout)).await?.into_iter();
+        pipeline.add_command(wait_command(replicated.replicas, self.timeout));
+        let deadline = wait_deadline(self.timeout);
+        let (answers, place) = link.ask_placed(&pipeline, deadline).await?;
+        let mut answers = answers.into_iter();
         let written = answer::checked(answers.next().unwrap_or_default())?;
         waited(answers.next().unwrap_or_default(), replicated.replicas)?;
-        Ok(written)
+        Ok((written, place))
     }
 
     /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas and without

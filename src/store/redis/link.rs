@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::answer;
 use super::connect::{Connected, Connector};
-use crate::store::Error;
+use crate::store::{Error, Host};
 
 /// The longest pause between two attempts: recovery takes at most this, an attempt and a moment.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -78,10 +78,16 @@ enum State {
     Connecting,
     /// The last attempt failed.
     Down(Error),
-    Up {
-        handle: MultiplexedConnection,
-        number: u64,
-    },
+    Up(Current),
+}
+
+/// The connection that is in use.
+#[derive(Clone)]
+struct Current {
+    handle: MultiplexedConnection,
+    number: u64,
+    /// Where it leads, when others decide that.
+    named: Option<Arc<Host>>,
 }
 
 impl Drop for Link {
@@ -115,8 +121,20 @@ impl Link {
     pub(super) fn trouble(&self) -> Option<Error> {
         match &*self.shared.state() {
             State::Down(error) => Some(error.clone()),
-            State::Connecting | State::Up { .. } => None,
+            State::Connecting | State::Up(_) => None,
         }
+    }
+
+    /// Whether the server can be asked for tokens.
+    ///
+    /// # Errors
+    ///
+    /// A failover has just been, and what it lost may not be written back yet.
+    pub(super) fn settled(&self) -> Result<(), Error> {
+        if self.shared.connector.is_settled() {
+            return Ok(());
+        }
+        Err(Error::Down("another master was named a moment ago".into()))
     }
 
     /// Sends all commands in one go and returns all answers, errors of the server among them.
@@ -129,10 +147,23 @@ impl Link {
         commands: &Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Value>, Error> {
-        let (mut handle, number) = self.connection(deadline).await?;
+        self.ask_placed(commands, deadline).await.map(|(values, _)| values)
+    }
+
+    /// The same, and which server answered, when others decide on that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Link::ask`].
+    pub(super) async fn ask_placed(
+        &self,
+        commands: &Pipeline,
+        deadline: Instant,
+    ) -> Result<(Vec<Value>, Option<Arc<Host>>), Error> {
+        let Current { mut handle, number, named } = self.connection(deadline).await?;
         let answers = handle.send_packed_commands(commands, 0, commands.len());
         match timeout_at(deadline, answers).await {
-            Ok(Ok(values)) if values.len() == commands.len() => Ok(values),
+            Ok(Ok(values)) if values.len() == commands.len() => Ok((values, named)),
             Ok(Ok(_)) => {
                 self.shared.distrust(number);
                 Err(Error::Shape("another number of answers"))
@@ -149,11 +180,17 @@ impl Link {
         }
     }
 
-    async fn connection(&self, deadline: Instant) -> Result<(MultiplexedConnection, u64), Error> {
+    async fn connection(&self, deadline: Instant) -> Result<Current, Error> {
         loop {
             let changed = self.shared.changed.notified();
             match &*self.shared.state() {
-                State::Up { handle, number } => return Ok((handle.clone(), *number)),
+                State::Up(current) if self.shared.connector.is_confirmed() => {
+                    return Ok(current.clone());
+                }
+                State::Up(_) => {
+                    let why = "no sentinel has confirmed the master for a second";
+                    return Err(Error::Down(why.into()));
+                }
                 State::Down(error) => return Err(error.clone()),
                 State::Connecting => {}
             }
@@ -177,7 +214,7 @@ impl Shared {
         {
             let mut state = self.state();
             match &*state {
-                State::Up { number: current, .. } if *current == number => {}
+                State::Up(current) if current.number == number => {}
                 _ => return,
             }
             *state = State::Connecting;
@@ -231,7 +268,8 @@ async fn keep(shared: &Shared, connected: Connected, number: u64) -> Error {
     let Connected { mut handle, mut driver, named } = connected;
     // Announced before anyone can use it: see `Arrivals`.
     shared.arrivals.announce();
-    shared.set(State::Up { handle: handle.clone(), number });
+    let current = named.clone().map(Arc::new);
+    shared.set(State::Up(Current { handle: handle.clone(), number, named: current }));
     if shared.spokesman {
         match &named {
             Some(master) => tracing::info!(%master, "connected to the store"),
@@ -246,7 +284,7 @@ async fn keep(shared: &Shared, connected: Connected, number: u64) -> Error {
             }
             () = shared.suspect.notified() => {
                 // A late word about an earlier connection is no word about this one.
-                if !matches!(&*shared.state(), State::Up { number: n, .. } if *n == number) {
+                if !matches!(&*shared.state(), State::Up(current) if current.number == number) {
                     return Error::Timeout;
                 }
             }

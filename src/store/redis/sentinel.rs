@@ -7,6 +7,19 @@
 //! dropped, and so is every answer that was under way on it: an old master that was cut off or
 //! frozen still takes itself for one. Never here: whether what is named is a master; that is asked
 //! of itself.
+//!
+//! For a moment two servers are masters, and gateways do not learn of the new one at the same
+//! time. So that what one of them acknowledges holds on all of them (invariant 9):
+//!
+//! - a master is asked only while a sentinel has named it within the last [`LEASE`];
+//! - a revocation is written to a newly named master only when that long has passed, so that
+//!   nobody asks the old one any more;
+//! - a revocation is acknowledged only after the sentinels, asked behind the write, still name the
+//!   server that it was written to; else it is written again;
+//! - a master that has taken another one's place is asked for tokens only when that long has
+//!   passed. It may never have had what the old one took last (a replica is promoted before it is
+//!   named, and the other one was good enough for `WAIT`); until then every gateway has written
+//!   back what it remembers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +30,7 @@ use futures_util::future::join_all;
 use redis::{Pipeline, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer;
 use super::connect::Connector;
@@ -26,6 +39,9 @@ use crate::store::{Error, Host, Settings};
 
 /// How often the sentinels are asked when nobody wants to connect.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the sentinels' word is good for.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// The sentinels of one master, watched by a task that ends with this.
 pub(super) struct Sentinels {
@@ -55,6 +71,12 @@ struct Word {
     trouble: Option<Error>,
     /// Who was named last.
     master: Option<Named>,
+    /// When the last round that named the master was begun.
+    confirmed: Option<Instant>,
+    /// When this master was first named.
+    since: Option<Instant>,
+    /// The same, if it was named in place of another.
+    replaced: Option<Instant>,
 }
 
 /// A master with the epoch of the sentinels' configuration.
@@ -118,6 +140,26 @@ impl Sentinels {
         self.shared.word.borrow().master.as_ref().map(|named| named.host.clone())
     }
 
+    /// Whether the sentinels' word is still good.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let confirmed = self.shared.word.borrow().confirmed;
+        confirmed.is_some_and(|confirmed| confirmed.elapsed() < LEASE)
+    }
+
+    /// Whether what was lost on the way to this master has been written back.
+    pub(super) fn is_settled(&self) -> bool {
+        let replaced = self.shared.word.borrow().replaced;
+        replaced.is_none_or(|replaced| replaced.elapsed() >= LEASE)
+    }
+
+    /// Completes when no gateway asks an earlier master any more.
+    pub(super) async fn hold(&self) {
+        let since = self.shared.word.borrow().since;
+        if let Some(since) = since {
+            sleep_until(since + LEASE).await;
+        }
+    }
+
     /// Completes when another than `host` is named.
     pub(super) async fn names_another(&self, host: Option<&Host>) {
         let mut words = self.shared.word.subscribe();
@@ -132,13 +174,14 @@ impl Sentinels {
 async fn watch(shared: Arc<Shared>) {
     loop {
         let round = shared.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let deadline = Instant::now() + shared.patience;
+        let begun = Instant::now();
+        let deadline = begun + shared.patience;
         let answers =
             join_all(shared.links.iter().map(|link| ask(link, &shared.service, deadline)));
         let answers = answers.await;
         shared.word.send_modify(|word| {
             let before = word.master.clone();
-            word.hear(round, answers);
+            word.hear(round, begun, answers);
             if before != word.master
                 && let Some(named) = &word.master
             {
@@ -154,7 +197,7 @@ async fn watch(shared: Arc<Shared>) {
 
 impl Word {
     /// Takes in what the sentinels said in one round.
-    fn hear(&mut self, round: u64, answers: Vec<Result<Named, Error>>) {
+    fn hear(&mut self, round: u64, begun: Instant, answers: Vec<Result<Named, Error>>) {
         self.round = round;
         let asked = answers.len();
         let mut trouble = None;
@@ -183,6 +226,11 @@ impl Word {
             return;
         }
         self.trouble = None;
+        self.confirmed = Some(begun);
+        if self.master.as_ref().is_none_or(|known| known.host != newest.host) {
+            self.since = Some(Instant::now());
+            self.replaced = self.master.is_some().then(Instant::now);
+        }
         self.master = Some(newest);
     }
 }
@@ -276,7 +324,8 @@ mod tests {
             let known = known.map(|(epoch, name)| named(epoch, name).unwrap());
             let mut word = Word { master: known.clone(), ..Word::default() };
             let case = format!("{known:?} {answers:?}");
-            word.hear(7, answers);
+            word.hear(7, Instant::now(), answers);
+            assert_eq!(word.confirmed.is_some(), expected.is_some(), "{case}");
             assert_eq!(word.round, 7);
             assert_eq!(word.trouble.is_none(), expected.is_some(), "{case}");
             match expected {

@@ -114,7 +114,9 @@ impl Drop for RedisServer {
 }
 
 fn spawn(arguments: &[String]) -> Child {
-    Command::new("redis-server")
+    // Another than Redis, such as valkey-server.
+    let program = std::env::var("POSTERN_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
+    Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -19,16 +19,24 @@ pub const NODE_TIMEOUT: Duration = Duration::from_millis(1000);
 pub struct Cluster {
     pub nodes: Vec<Redis>,
     masters: usize,
+    scheme: &'static str,
 }
 
 impl Cluster {
     /// Three masters, each with so many replicas.
     pub fn start(replicas: usize) -> Self {
-        Self::with(replicas, &[])
+        Self::launch(replicas, Redis::tcp_with, "redis")
     }
 
-    /// The same with more lines of configuration.
-    pub fn with(replicas: usize, extra: &[&str]) -> Self {
+    /// Three masters that speak TLS, to each other too.
+    pub fn tls() -> Self {
+        let node = |lines: &[&str]| {
+            Redis::tls_with(&[lines, &["tls-cluster yes", "tls-replication yes"]].concat())
+        };
+        Self::launch(0, node, "rediss")
+    }
+
+    fn launch(replicas: usize, launch: fn(&[&str]) -> Redis, scheme: &'static str) -> Self {
         let masters = 3;
         let node = || {
             let timeout = format!("cluster-node-timeout {}", NODE_TIMEOUT.as_millis());
@@ -41,10 +49,10 @@ impl Cluster {
                 &timeout,
                 &port,
             ];
-            Redis::tcp_with(&[&own[..], extra].concat())
+            launch(&own)
         };
         let nodes: Vec<Redis> = (0..masters * (1 + replicas)).map(|_| node()).collect();
-        let cluster = Self { nodes, masters };
+        let cluster = Self { nodes, masters, scheme };
         cluster.join();
         cluster
     }
@@ -105,7 +113,7 @@ impl Cluster {
     pub fn url(&self) -> String {
         let hosts = self.nodes[..self.masters].iter();
         let hosts: Vec<String> = hosts.map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        format!("redis-cluster://{}", hosts.join(","))
+        format!("{}-cluster://{}", self.scheme, hosts.join(","))
     }
 
     /// A node's id.

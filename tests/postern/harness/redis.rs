@@ -54,6 +54,11 @@ impl Redis {
         Self::launch(Door::Tls, &[])
     }
 
+    /// With TLS on a TCP port, with more lines of configuration.
+    pub fn tls_with(extra: &[&str]) -> Self {
+        Self::launch(Door::Tls, extra)
+    }
+
     /// On a unix socket, with more lines of configuration.
     pub fn with(extra: &[&str]) -> Self {
         Self::launch(Door::Unix, extra)
@@ -87,10 +92,14 @@ impl Redis {
         self.port
     }
 
+    /// A client of the unix socket, as the default user.
+    pub fn client(&self) -> redis::RedisResult<redis::Client> {
+        redis::Client::open(format!("unix://{}", self.socket()))
+    }
+
     /// Runs one command through the unix socket, as the default user.
     pub fn try_command(&self, words: &[&str]) -> redis::RedisResult<Value> {
-        let client = redis::Client::open(format!("unix://{}", self.socket()))?;
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        let mut connection = self.client()?.get_connection_with_timeout(Duration::from_secs(5))?;
         connection.set_read_timeout(Some(Duration::from_secs(2)))?;
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {

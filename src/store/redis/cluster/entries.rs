@@ -11,15 +11,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::Cluster;
 use super::router::{Group, Kind};
 use super::slot;
 use crate::store::redis::answer;
 use crate::store::redis::entries::{
-    LIST, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, lenient, put_command, scored_names, wait_command,
-    wait_deadline, waited, warn_mute,
+    LIST, PLACES_MAX, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, lenient, put_command, scored_names,
+    wait_command, wait_deadline, waited, warn_mute,
 };
 use crate::store::redis::lookup::generation_text;
 use crate::store::redis::warnings;
@@ -53,28 +53,48 @@ impl Cluster {
         now: UnixTime,
     ) -> Result<Entry, Error> {
         let key = self.entry_key(suffix);
+        let slot = slot::of(key.as_bytes());
         let put = put_command(&key, None, suffix, record, ttl, &self.names.revoked)?;
-        let (written, waited) = match &self.replicated {
-            None => (self.control.run(&key, put, self.deadline()).await?, Ok(())),
-            Some(replicated) => {
-                let _one_at_a_time = replicated.turn.lock().await;
-                let wait = wait_command(replicated.replicas, self.timeout);
-                let slot = slot::of(key.as_bytes());
-                let group = Group { slot, commands: vec![put, wait], kind: Kind::Together };
-                let mut answers =
-                    replicated.router.ask(&[group], wait_deadline(self.timeout)).await;
-                let mut values = answers.pop().unwrap_or(Err(Error::Lost))?.into_iter();
-                let written = answer::checked(values.next().unwrap_or_default())?;
-                (written, waited(values.next().unwrap_or_default(), replicated.replicas))
+        for _ in 0..PLACES_MAX {
+            self.hold(slot).await?;
+            let begun = Instant::now();
+            let (written, waited) = self.write(&key, put.clone()).await?;
+            let known = self.control.topology().confirmed(self.deadline()).await?;
+            if known.settled(slot).is_none_or(|settled| settled > begun) {
+                continue; // To a master that is none any more: nothing is certain.
             }
-        };
-        let put = Put::read(written)?;
-        if put.mute {
-            warn_mute(&self.mute, &self.names.revoked);
+            let put = Put::read(written)?;
+            if put.mute {
+                warn_mute(&self.mute, &self.names.revoked);
+            }
+            self.index(Lines::from([(suffix.to_owned(), score(put.ends))])).await;
+            waited?;
+            return Ok(put.entry(suffix, record, ttl, now));
         }
-        self.index(Lines::from([(suffix.to_owned(), score(put.ends))])).await;
-        waited?;
-        Ok(put.entry(suffix, record, ttl, now))
+        Err(Error::Lost)
+    }
+
+    /// Completes when what is written to the slot's master holds on every gateway.
+    async fn hold(&self, slot: u16) -> Result<(), Error> {
+        self.control.topology().ready(self.deadline()).await?;
+        if let Some(settled) = self.control.topology().settled(slot) {
+            sleep_until(settled).await;
+        }
+        Ok(())
+    }
+
+    /// The answer to a put, and whether enough replicas have it.
+    async fn write(&self, key: &str, put: Cmd) -> Result<(Value, Result<(), Error>), Error> {
+        let Some(replicated) = &self.replicated else {
+            return Ok((self.control.run(key, put, self.deadline()).await?, Ok(())));
+        };
+        let _one_at_a_time = replicated.turn.lock().await;
+        let wait = wait_command(replicated.replicas, self.timeout);
+        let groups = [group(key, vec![put, wait])];
+        let mut answers = replicated.router.ask(&groups, wait_deadline(self.timeout)).await;
+        let mut values = answers.pop().unwrap_or(Err(Error::Lost))?.into_iter();
+        let written = answer::checked(values.next().unwrap_or_default())?;
+        Ok((written, waited(values.next().unwrap_or_default(), replicated.replicas)))
     }
 
     /// As [`crate::store::Store::put_all`].

@@ -16,8 +16,11 @@
 //! unless their number shrinks by itself (somebody is writing them). Gateways take an id over only
 //! when all markers have it, so every gateway sees the new id, and the loss.
 //!
-//! Between lookups every marker is read in turn, some each second, and all of them after every new
-//! connection.
+//! Beside lookups, one marker of every master is read each second and some others in turn; all of
+//! them before an id is taken over.
+//!
+//! What stays unnoticed: `FLUSHALL` on a node that serves no slot yet while its first one is being
+//! moved there, as regards the keys that had arrived.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -35,7 +38,7 @@ use crate::store::redis::keys::Names;
 use crate::store::redis::lookup::generation_text;
 
 /// Markers read or written in one go.
-const AT_ONCE: u16 = 2048;
+const AT_ONCE: u16 = 512;
 /// Markers read by every look at the generation, beside one per master.
 const SAMPLE: u16 = 256;
 /// How often a repair looks at what it has done.
@@ -56,12 +59,8 @@ pub(in crate::store::redis) struct Markers {
     root_slot: u16,
 }
 
-/// What is known to be in order.
-#[derive(Debug, Default)]
-pub(super) struct Verified {
-    /// The id that all markers had, and the arrivals before they were read.
-    whole: Option<(Arc<str>, u64)>,
-}
+/// The id that all markers have had.
+pub(super) type Verified = Option<Arc<str>>;
 
 impl Markers {
     pub(super) fn new(names: &Names) -> Arc<Self> {
@@ -89,16 +88,12 @@ impl Cluster {
     /// The id of the contents; `None` when a part of them has none or another one.
     pub(in crate::store) async fn generation(&self) -> Result<Option<Arc<str>>, Error> {
         self.repair_index().await;
-        let arrivals = self.arrivals().count();
         let Some(root) = self.root().await? else { return Ok(None) };
-        let is_known = {
-            let verified = self.verified();
-            verified.whole.as_ref() == Some(&(Arc::clone(&root), arrivals))
-        };
+        let is_known = self.verified().as_ref() == Some(&root);
         let slots = if is_known { self.sample().await? } else { (0..SLOTS).collect() };
         let whole = self.markers(&slots).await?.iter().all(|id| id.as_ref() == Some(&root));
         if whole && !is_known {
-            self.verified().whole = Some((Arc::clone(&root), arrivals));
+            *self.verified() = Some(Arc::clone(&root));
         }
         Ok(whole.then_some(root))
     }
@@ -112,13 +107,12 @@ impl Cluster {
         let all: Vec<u16> = (0..SLOTS).collect();
         let mut missing_before = None;
         for _ in 0..ATTEMPTS {
-            let arrivals = self.arrivals().count();
             let root = self.root().await?.ok_or(Error::Shape("the generation did not stay"))?;
             let markers = self.markers(&all).await?;
             let missing = markers.iter().filter(|marker| marker.is_none()).count();
             let others = markers.iter().flatten().filter(|marker| **marker != root).count();
             if missing + others == 0 {
-                self.verified().whole = Some((Arc::clone(&root), arrivals));
+                *self.verified() = Some(Arc::clone(&root));
                 return Ok(root);
             }
             let is_partial = missing < markers.len() && others == 0;
@@ -129,7 +123,7 @@ impl Cluster {
                 continue;
             }
             let root = if is_partial { self.replace_root(&root, id).await? } else { root };
-            self.write(&markers, &root).await?;
+            self.mark(&markers, &root).await?;
             missing_before = None;
         }
         Err(Error::Shape("the generation did not stay"))
@@ -179,7 +173,7 @@ impl Cluster {
     }
 
     /// Writes `id` where something else was read, where nothing was read first.
-    async fn write(&self, read: &[Option<Arc<str>>], id: &str) -> Result<(), Error> {
+    async fn mark(&self, read: &[Option<Arc<str>>], id: &str) -> Result<(), Error> {
         let slots = || (0..SLOTS).zip(read);
         let missing = slots().filter(|(_, marker)| marker.is_none()).map(|(slot, _)| {
             let mut set = redis::cmd("SET");
@@ -209,7 +203,8 @@ impl Cluster {
     /// The first answer of every group.
     async fn each(&self, groups: impl Iterator<Item = Group>) -> Result<Vec<Value>, Error> {
         let groups: Vec<Group> = groups.collect();
-        let answers = self.control.ask(&groups, Instant::now() + self.timeout).await;
+        // Many commands at once, and nobody waits for them.
+        let answers = self.control.ask(&groups, Instant::now() + self.timeout * 4).await;
         let first = |values: Vec<Value>| values.into_iter().next().unwrap_or_default();
         answers.into_iter().map(|values| values.map(first)).collect()
     }

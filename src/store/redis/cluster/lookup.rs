@@ -82,17 +82,22 @@ impl Plan {
 impl Answers<'_> {
     /// What stands against one token. A refusal holds even where another node cannot be asked.
     fn of(&self, token: &TokenKeys<'_>) -> Result<Found, Error> {
-        let mut token = Reading { answers: self, keys: *token, hits: Vec::new(), trouble: None };
+        let mut token = Reading {
+            answers: self,
+            keys: *token,
+            hits: Vec::new(),
+            generations: Vec::new(),
+            trouble: None,
+        };
         let generation = token.read();
-        match token.trouble {
-            Some(error) if token.hits.is_empty() => Err(error),
-            trouble => {
-                let refuses = |hit: &Hit| !matches!(hit.place, Place::Dated(_));
-                match trouble {
-                    Some(error) if !token.hits.iter().any(refuses) => Err(error),
-                    _ if token.hits.is_empty() => Ok(Found { generation, hits: Hits::None }),
-                    _ => Ok(Found { generation, hits: Hits::Some(token.hits) }),
-                }
+        let Reading { hits, trouble, .. } = token;
+        // What a date refuses depends on more than being there.
+        let is_refused = hits.iter().any(|hit| !matches!(hit.place, Place::Dated(_)));
+        match trouble {
+            Some(error) if !is_refused => Err(error),
+            _ => {
+                let hits = if hits.is_empty() { Hits::None } else { Hits::Some(hits) };
+                Ok(Found { generation, hits })
             }
         }
     }
@@ -120,37 +125,36 @@ struct Reading<'a> {
     answers: &'a Answers<'a>,
     keys: TokenKeys<'a>,
     hits: Vec<Hit>,
+    /// The different markers of its slots.
+    generations: Vec<Option<Arc<str>>>,
     trouble: Option<Error>,
 }
 
 impl Reading<'_> {
     /// Reads everything; the generation that all the token's slots agree on.
     fn read(&mut self) -> Option<Arc<str>> {
-        let plan = self.answers.plan;
-        let mut generations: Vec<Option<Arc<str>>> = Vec::new();
-        let undated: fn(usize) -> Place = Place::Undated;
-        let lists: [(&[u32], &[Spot], fn(usize) -> Place); 3] = [
-            (self.keys.undated, &plan.plain, undated),
-            (self.keys.extra, &plan.plain, Place::Extra),
-            (self.keys.dated, &plan.dated, Place::Dated),
-        ];
-        for (numbers, spots, place) in lists {
-            for (at, number) in numbers.iter().enumerate() {
-                let spot = spots.get(*number as usize);
-                match self.hit(spot, place(at)) {
-                    Ok(hit) => self.hits.extend(hit),
-                    Err(error) => self.trouble = Some(error),
-                }
-                match self.answers.marker(spot) {
-                    Ok(generation) if generations.contains(&generation) => {}
-                    Ok(generation) => generations.push(generation),
-                    Err(error) => self.trouble = Some(error),
-                }
-            }
-        }
-        match generations.as_mut_slice() {
+        let (plan, keys) = (self.answers.plan, self.keys);
+        self.list(keys.undated, &plan.plain, Place::Undated);
+        self.list(keys.extra, &plan.plain, Place::Extra);
+        self.list(keys.dated, &plan.dated, Place::Dated);
+        match self.generations.as_mut_slice() {
             [one] => one.take(),
             _ => None,
+        }
+    }
+
+    fn list(&mut self, numbers: &[u32], spots: &[Spot], place: fn(usize) -> Place) {
+        for (at, number) in numbers.iter().enumerate() {
+            let spot = spots.get(*number as usize);
+            match self.hit(spot, place(at)) {
+                Ok(hit) => self.hits.extend(hit),
+                Err(error) => self.trouble = Some(error),
+            }
+            match self.answers.marker(spot) {
+                Ok(generation) if self.generations.contains(&generation) => {}
+                Ok(generation) => self.generations.push(generation),
+                Err(error) => self.trouble = Some(error),
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub(in crate::store::redis) struct SlotMap {
 /// What one node says.
 #[derive(Debug)]
 pub(super) struct View {
+    /// Who says it.
+    by: Option<Host>,
     lines: Vec<Line>,
 }
 
@@ -67,11 +69,6 @@ impl SlotMap {
         Self { masters, nodes, owners }
     }
 
-    /// Whether nothing is known yet.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.masters.is_empty()
-    }
-
     /// Who serves the slot.
     pub(super) fn owner(&self, slot: u16) -> Option<&Host> {
         let place = *self.owners.get(usize::from(slot))?;
@@ -104,7 +101,15 @@ impl View {
     /// Reads the answer to `CLUSTER NODES` that `asked` gave; with `by_name`, nodes that announce a
     /// host name are called by it (TLS certificates name hosts).
     pub(super) fn parse(text: &str, asked: &Host, by_name: bool) -> Self {
-        Self { lines: text.lines().filter_map(|line| parse(line, asked, by_name)).collect() }
+        let lines: Vec<(Line, bool)> =
+            text.lines().filter_map(|line| parse(line, asked, by_name)).collect();
+        let by = lines.iter().find(|(_, is_own)| *is_own).map(|(line, _)| line.host.clone());
+        Self { by, lines: lines.into_iter().map(|(line, _)| line).collect() }
+    }
+
+    /// Whether one of these says it.
+    pub(super) fn is_by(&self, hosts: &[Host]) -> bool {
+        self.by.as_ref().is_some_and(|by| hosts.contains(by))
     }
 
     /// Whether it tells of any slot at all.
@@ -113,8 +118,9 @@ impl View {
     }
 }
 
+/// A line, and whether it is about the node that says it:
 /// `<id> <ip:port@cport[,hostname[,more]]> <flags> <master> <ping> <pong> <epoch> <link> <slot>...`
-fn parse(line: &str, asked: &Host, by_name: bool) -> Option<Line> {
+fn parse(line: &str, asked: &Host, by_name: bool) -> Option<(Line, bool)> {
     let mut words = line.split_ascii_whitespace();
     let place = words.nth(1)?;
     let flags: Vec<&str> = words.next()?.split(',').collect();
@@ -138,7 +144,8 @@ fn parse(line: &str, asked: &Host, by_name: bool) -> Option<Line> {
     // Behind the link's state; what is in brackets is on its way and still ours to ask.
     let ranges = words.skip(1).filter(|word| !word.starts_with('[')).filter_map(range).collect();
     let host = Host { name: name.to_owned(), port };
-    Some(Line { host, epoch, is_master: flags.contains(&"master"), ranges })
+    let line = Line { host, epoch, is_master: flags.contains(&"master"), ranges };
+    Some((line, flags.contains(&"myself")))
 }
 
 fn range(word: &str) -> Option<(u16, u16)> {
@@ -184,7 +191,7 @@ broken line
         assert_eq!(named.owner(16382), Some(&host("10.0.0.3", 7000)));
         let alone = "a1 :7000@17000 myself,master - 0 0 1 connected 5";
         assert_eq!(SlotMap::of(&[view(alone)]).owner(5), Some(&host("asked", 7000)));
-        assert!(!view("x").is_cluster() && SlotMap::of(&[]).is_empty());
+        assert!(!view("x").is_cluster() && SlotMap::of(&[]).masters().is_empty());
     }
 
     /// An old master that does not know of its successor yet must not be believed, whoever
@@ -197,7 +204,8 @@ broken line
              b 2.2.2.2:1@2 myself,master - 0 0 5 connected 0-16383",
         );
         for views in [[&old, &new], [&new, &old]] {
-            let lines = views.map(|view| View { lines: view.lines.iter().map(copy).collect() });
+            let lines =
+                views.map(|view| View { by: None, lines: view.lines.iter().map(copy).collect() });
             assert_eq!(SlotMap::of(&lines).owner(7), Some(&host("2.2.2.2", 1)));
         }
     }

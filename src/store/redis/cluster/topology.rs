@@ -1,7 +1,18 @@
-//! Keeps the map of slots: all nodes are asked side by side every second, and at once when
+//! Keeps the map of slots: all nodes are asked side by side, three times a second, and at once when
 //! somebody was sent elsewhere or found a node down. One per process, shared by all workers.
+//!
+//! For a moment two nodes may take themselves for the master of a slot (one was frozen or cut
+//! off), and gateways do not learn of the new one at the same time. So that what one of them
+//! acknowledges holds on all of them (invariant 9):
+//!
+//! - the map is used only while most of the masters have told it within the last [`LEASE`];
+//! - a revocation is written to a new master only when that long has passed, so that nobody asks
+//!   the old one any more;
+//! - a revocation is acknowledged only after the masters, asked behind the write, still name the
+//!   same one; else it is written again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +30,11 @@ use crate::store::redis::link::{Arrivals, Link};
 use crate::store::{Error, Host};
 
 /// How often the nodes are asked when nothing calls for it.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(300);
 /// The shortest time between two rounds of questions.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long the masters' word is good for.
+const LEASE: Duration = Duration::from_secs(1);
 /// Nodes asked at once; in a larger cluster these tell enough.
 const NODES_MAX: usize = 64;
 
@@ -36,14 +49,44 @@ struct Shared {
     seeds: Vec<Host>,
     by_name: bool,
     timeout: Duration,
-    map: ArcSwap<SlotMap>,
+    known: ArcSwap<Known>,
     wanted: Notify,
-    /// Whether the last round brought a map; `None` before the first.
-    state: watch::Sender<Option<Result<(), Error>>>,
+    /// Rounds begun so far.
+    begun: AtomicU64,
+    round: watch::Sender<Round>,
     /// Connections that ask nodes about each other, never for entries.
     links: Mutex<HashMap<Host, Arc<Link>>>,
     /// These tell nothing of what the store may have forgotten.
     arrivals: Arc<Arrivals>,
+}
+
+/// What is known.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    pub(super) map: Arc<SlotMap>,
+    /// When the last round that most masters answered was begun.
+    confirmed: Option<Instant>,
+    /// When each master was first seen as one.
+    since: Arc<HashMap<Host, Instant>>,
+}
+
+/// What came of a round; number 0 is before the first.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    number: u64,
+    trouble: Option<Error>,
+}
+
+impl Known {
+    fn is_confirmed(&self) -> bool {
+        self.confirmed.is_some_and(|confirmed| confirmed.elapsed() < LEASE)
+    }
+
+    /// When no gateway asks an earlier master of this slot any more.
+    pub(super) fn settled(&self, slot: u16) -> Option<Instant> {
+        let since = self.since.get(self.map.owner(slot)?)?;
+        Some(*since + LEASE)
+    }
 }
 
 impl Drop for Topology {
@@ -65,9 +108,10 @@ impl Topology {
             seeds,
             by_name,
             timeout,
-            map: ArcSwap::default(),
+            known: ArcSwap::default(),
             wanted: Notify::new(),
-            state: watch::Sender::new(None),
+            begun: AtomicU64::new(0),
+            round: watch::Sender::default(),
             links: Mutex::default(),
             arrivals: Arc::default(),
         });
@@ -75,28 +119,52 @@ impl Topology {
         Arc::new(Self { shared, keeper })
     }
 
-    /// What is known now.
+    /// The map as it is known now, however old.
     pub(super) fn map(&self) -> Arc<SlotMap> {
-        self.shared.map.load_full()
+        Arc::clone(&self.shared.known.load().map)
     }
 
-    /// What is known, once anything is.
+    /// The map, while it is certain.
     ///
     /// # Errors
     ///
-    /// No node has told anything yet.
+    /// The masters have not told it lately.
     pub(super) async fn ready(&self, deadline: Instant) -> Result<Arc<SlotMap>, Error> {
-        let map = self.map();
-        if !map.is_empty() {
-            return Ok(map);
+        {
+            let known = self.shared.known.load();
+            if known.is_confirmed() {
+                return Ok(Arc::clone(&known.map));
+            }
         }
-        let mut states = self.shared.state.subscribe();
-        let state = timeout_at(deadline, states.wait_for(Option::is_some)).await;
-        let state = state.map_err(|_| Error::Timeout)?.map_err(|_| Error::Lost)?.clone();
-        match state {
-            Some(Err(error)) => Err(error),
-            Some(Ok(())) | None => Ok(self.map()),
+        if let Some(error) = self.shared.round.borrow().trouble.clone() {
+            return Err(error);
         }
+        self.confirmed(deadline).await.map(|known| Arc::clone(&known.map))
+    }
+
+    /// What the masters say when they are asked now.
+    ///
+    /// # Errors
+    ///
+    /// Most of them did not answer.
+    pub(super) async fn confirmed(&self, deadline: Instant) -> Result<Arc<Known>, Error> {
+        let mut rounds = self.shared.round.subscribe();
+        // A round that is under way may have been answered already; the very first may not.
+        let begun = self.shared.begun.load(Ordering::Acquire);
+        self.want();
+        let round =
+            rounds.wait_for(|round| round.number > begun || (begun == 1 && round.number == 1));
+        let round = timeout_at(deadline, round).await;
+        let trouble = round.map_err(|_| Error::Timeout)?.map_err(|_| Error::Lost)?.trouble.clone();
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(self.shared.known.load_full()),
+        }
+    }
+
+    /// When no gateway asks an earlier master of this slot any more.
+    pub(super) fn settled(&self, slot: u16) -> Option<Instant> {
+        self.shared.known.load().settled(slot)
     }
 
     /// Something does not fit what is known: the nodes are asked soon.
@@ -104,12 +172,9 @@ impl Topology {
         self.shared.wanted.notify_one();
     }
 
-    /// Why there is no map.
+    /// Why the map is not certain.
     pub(super) fn trouble(&self) -> Option<Error> {
-        if self.map().is_empty() {
-            return self.shared.state.borrow().clone().and_then(Result::err);
-        }
-        None
+        self.shared.round.borrow().trouble.clone()
     }
 
     /// Any master, for what any of them can do.
@@ -121,10 +186,11 @@ impl Topology {
 
 async fn keep(shared: Arc<Shared>) {
     loop {
-        let outcome = shared.refresh().await;
-        let last = shared.state.send_replace(Some(outcome.clone()));
-        if let Err(error) = &outcome
-            && last.is_none_or(|last| last.is_ok())
+        let number = shared.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let trouble = shared.refresh().await.err();
+        let last = shared.round.send_replace(Round { number, trouble: trouble.clone() });
+        if let Some(error) = trouble
+            && last.trouble.is_none()
         {
             let reason = error.reason();
             tracing::warn!(reason, detail = %error, "no node tells how the cluster is laid out");
@@ -139,39 +205,54 @@ async fn keep(shared: Arc<Shared>) {
 
 impl Shared {
     async fn refresh(&self) -> Result<(), Error> {
-        let known = self.map.load_full();
-        let mut hosts: Vec<Host> = known.nodes().iter().take(NODES_MAX).cloned().collect();
+        let begun = Instant::now();
+        let known = self.known.load_full();
+        let mut hosts: Vec<Host> = known.map.nodes().iter().take(NODES_MAX).cloned().collect();
         // The seeds may be names for the same nodes, so they are left alone while others answer.
-        let is_silent = !matches!(&*self.state.borrow(), Some(Ok(())));
-        if is_silent {
+        if hosts.is_empty() || self.round.borrow().trouble.is_some() {
             hosts.extend(self.seeds.iter().cloned());
         }
         let links = self.links_to(&hosts);
         // A node that says nothing must not use up the time of those who wait for the others.
-        let deadline = Instant::now() + self.timeout / 2;
-        let views = links.iter().map(|(host, link)| self.ask(host, link, deadline));
-        let mut views_told = Vec::new();
+        let deadline = begun + self.timeout / 2;
+        let asked = links.iter().map(|(host, link)| self.ask(host, link, deadline));
+        let mut views = Vec::new();
         let mut trouble = None;
-        for view in join_all(views).await {
+        for view in join_all(asked).await {
             match view {
-                Ok(view) if view.is_cluster() => views_told.push(view),
+                Ok(view) if view.is_cluster() => views.push(view),
                 Ok(_) => trouble = Some(Error::Down("no slot is served by anybody".into())),
                 Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        if views_told.is_empty() {
+        if views.is_empty() {
             return Err(trouble.unwrap_or(Error::Lost));
         }
-        let map = SlotMap::of(&views_told);
-        if map != *known {
-            let masters: Vec<String> = map.masters().iter().map(ToString::to_string).collect();
-            if map.masters() != known.masters() {
+        let map = SlotMap::of(&views);
+        let told = views.iter().filter(|view| view.is_by(map.masters())).count();
+        if told * 2 <= map.masters().len() {
+            // As the masters themselves: whoever does not see most of them decides nothing.
+            return Err(Error::Down("most of the cluster's masters do not answer".into()));
+        }
+        self.learn(&known, map, begun);
+        Ok(())
+    }
+
+    fn learn(&self, known: &Known, map: SlotMap, begun: Instant) {
+        let mut learnt = Known { confirmed: Some(begun), ..known.clone() };
+        if map != *known.map {
+            if map.masters() != known.map.masters() {
+                let masters: Vec<String> = map.masters().iter().map(ToString::to_string).collect();
                 let uncovered = map.uncovered();
                 tracing::info!(masters = masters.join(","), uncovered, "the cluster's masters");
+                let now = Instant::now();
+                let since =
+                    |host: &Host| (host.clone(), known.since.get(host).copied().unwrap_or(now));
+                learnt.since = Arc::new(map.masters().iter().map(since).collect());
             }
-            self.map.store(Arc::new(map));
+            learnt.map = Arc::new(map);
         }
-        Ok(())
+        self.known.store(Arc::new(learnt));
     }
 
     async fn ask(&self, host: &Host, link: &Link, deadline: Instant) -> Result<View, Error> {

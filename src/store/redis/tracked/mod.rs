@@ -148,6 +148,9 @@ impl Questions {
     ///
     /// It does not.
     pub async fn ping(mut self) -> Result<(), Error> {
+        if !self.tracker.connector.is_confirmed() {
+            return Err(Error::Down("no sentinel has confirmed the master for a second".into()));
+        }
         self.one(&redis::cmd("PING")).await.map(drop)
     }
 

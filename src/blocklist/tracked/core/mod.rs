@@ -19,31 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::copy::Copy;
-use super::word::{State, Word};
 use super::{Limits, Noticed, Why};
-use crate::blocklist::verdict;
-use crate::store::{Cursor, Key, Push, Reading, Readings};
+use crate::store::{Cursor, Key, Push, Readings};
 use crate::time::Moment;
 use crate::token::KeyDigest;
 
-/// Keys read in one question.
-const READ_AT_ONCE: usize = 500;
-/// Above this many keys to read, the snapshot waits.
-const SCAN_BELOW: usize = 2_000;
-/// Above this many keys to read there are too many to keep names of: all is read anew.
-const UNREAD_MAX: usize = 100_000;
-/// Between two probes at most.
-const PROBE_EVERY: Duration = Duration::from_millis(200);
-/// Between two canaries at most.
-const CANARY_EVERY: Duration = Duration::from_secs(1);
+mod probes;
+mod snapshot;
+
 /// The first pause after a copy that became too large.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
-/// The longest.
-const FULL_PAUSE_MAX: Duration = Duration::from_secs(80);
 /// How often what was carried on is looked over for what has ended.
 const CARRIED_EVERY: Duration = Duration::from_secs(10);
-/// Parts of the copy changed in one step.
-const PARTS_AT_ONCE: usize = 4;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +207,7 @@ impl Core {
         self.probe.step = ProbeStep::Idle;
         self.lease = None;
         self.canary.seen = None;
+        self.canary.is_writing = false;
         self.parting = None;
         self.doubt = None;
     }
@@ -275,7 +263,8 @@ impl Core {
             Phase::Offline => return,
             _ if now.since(heard) > self.limits.max_staleness => self.part(Why::NoAnswer),
             Phase::Following { since } => {
-                let seen = self.canary.seen.unwrap_or(since);
+                // Before, none was looked for.
+                let seen = self.canary.seen.map_or(since, |seen| seen.max(since));
                 if now.since(seen) > self.limits.max_staleness + self.canary_every() {
                     self.part(Why::CanaryLost);
                 }
@@ -328,6 +317,11 @@ impl Core {
     /// Whether the blocklist should look whose contents the store holds.
     pub(super) fn is_strange(&self) -> bool {
         self.is_strange
+    }
+
+    /// Whether there is much to read that nobody waits for.
+    pub(super) const fn is_reading_snapshot(&self) -> bool {
+        matches!(self.phase, Phase::Scanning | Phase::Verifying { .. })
     }
 
     /// Why the copy is not used, if it is not.
@@ -400,312 +394,5 @@ impl Core {
             Scan::Asked | Scan::AskedInVain => Scan::AskedInVain,
             Scan::Due(_) | Scan::Done => Scan::Done,
         };
-    }
-}
-
-/// Probes and canaries.
-impl Core {
-    /// Between two probes; a short lease needs more of them.
-    fn probe_every(&self) -> Duration {
-        PROBE_EVERY.min(self.limits.max_staleness / 5)
-    }
-
-    fn canary_every(&self) -> Duration {
-        CANARY_EVERY.min(self.limits.max_staleness / 4)
-    }
-
-    fn next_probe(&mut self, now: Moment) -> Option<Command> {
-        match self.probe.step {
-            ProbeStep::Idle if now >= self.probe.due => {
-                let due = now.plus(self.probe_every());
-                let number = self.probe.number + 1;
-                self.probe = Probe { number, began: now, step: ProbeStep::Pinged, due };
-                Some(Command::Ping)
-            }
-            ProbeStep::Ponged => {
-                self.probe.step = ProbeStep::Confirming;
-                Some(Command::Confirm)
-            }
-            ProbeStep::Idle | ProbeStep::Pinged | ProbeStep::Confirming => None,
-        }
-    }
-
-    fn ponged(&mut self) {
-        if self.probe.step == ProbeStep::Pinged {
-            self.probe.step = ProbeStep::Ponged;
-        }
-    }
-
-    fn confirmed(&mut self, generation: Option<Arc<str>>, listed: u64, now: Moment) {
-        if self.probe.step != ProbeStep::Confirming {
-            return;
-        }
-        self.probe.step = ProbeStep::Idle;
-        self.lease = Some(self.probe.began);
-        self.is_strange = generation.is_none() || generation != self.known.0;
-        let number = self.probe.number;
-        match self.phase {
-            Phase::Meeting { after } if number > after => self.met(generation, listed, now),
-            Phase::Aging { .. } if generation != self.next_base => self.start_over(),
-            Phase::Scanning
-            | Phase::Verifying { .. }
-            | Phase::Sweeping { .. }
-            | Phase::Following { .. }
-                if generation != self.base =>
-            {
-                self.start_over();
-            }
-            Phase::Verifying { after } if number > after => {
-                self.phase = Phase::Sweeping { part: 0 }
-            }
-            _ => {}
-        }
-        if self.doubt.is_some_and(|doubt| number > doubt) {
-            self.doubt = None;
-        }
-    }
-
-    fn next_canary(&mut self, now: Moment) -> Option<Command> {
-        if self.canary.is_writing || now < self.canary.due {
-            return None;
-        }
-        let value = self.canary.written.0.wrapping_add(1);
-        self.canary.written = (value, now);
-        self.canary.is_writing = true;
-        self.canary.due = now.plus(self.canary_every());
-        Some(Command::Canary(value))
-    }
-
-    fn canary_read(&mut self, reading: &Reading) {
-        let (value, written) = self.canary.written;
-        let read = match reading {
-            Reading::Present { value: Some(read), .. } => read,
-            Reading::Present { value: None, .. } | Reading::Absent => return,
-        };
-        if *read == value.to_string().into_bytes() && self.canary.seen < Some(written) {
-            self.canary.seen = Some(written);
-            self.noticed.push(Noticed::Canary(value));
-        }
-    }
-}
-
-/// The snapshot and what is read.
-impl Core {
-    /// It is known whose contents the store holds.
-    fn met(&mut self, generation: Option<Arc<str>>, listed: u64, now: Moment) {
-        // Without an id, the blocklist sees to it that there is one.
-        let Some(generation) = generation else { return };
-        // What was reported until now, the snapshot will name; and it may be of contents that are
-        // lost, so that its absence says nothing.
-        self.forget_names();
-        // Room is left, so that a copy at its limit does not come and go.
-        let is_back = self.full_pause > FULL_PAUSE;
-        let room = self.limits.max_entries - if is_back { self.limits.max_entries / 10 } else { 0 };
-        if usize::try_from(listed).is_ok_and(|listed| listed <= room) {
-            self.next_base = Some(generation);
-            self.phase = Phase::Aging { part: 0 };
-        } else {
-            self.full(now, FULL_PAUSE);
-        }
-    }
-
-    /// Everything that is held is to be confirmed by the snapshot; under another id it is carried
-    /// on instead.
-    fn age(&mut self, part: usize) -> Command {
-        let is_lost = self.base.is_some() && self.base != self.next_base;
-        let age = |_, word: Word| if is_lost { word.carried() } else { word.aged() };
-        let end = (part + PARTS_AT_ONCE).min(self.copy.parts());
-        (part..end).for_each(|part| self.copy.pass(part, age));
-        if end < self.copy.parts() {
-            self.phase = Phase::Aging { part: end };
-        } else {
-            // Only now: were this cut short, the rest would have to be carried on all the same.
-            self.base = self.next_base.take();
-            self.copy.set_base(self.base.clone());
-            self.phase = Phase::Scanning;
-            if self.scan != Scan::AskedInVain {
-                self.scan = Scan::Due(Cursor::START);
-            }
-        }
-        Command::Again
-    }
-
-    fn next_page(&mut self) -> Option<Command> {
-        match &self.scan {
-            Scan::Due(cursor) if self.queue.len() < SCAN_BELOW => {
-                let command = Command::Scan(*cursor);
-                self.scan = Scan::Asked;
-                Some(command)
-            }
-            Scan::Due(_) | Scan::Asked | Scan::AskedInVain | Scan::Done => None,
-        }
-    }
-
-    fn scanned(&mut self, keys: Vec<Key>, next: Option<Cursor>, now: Moment) {
-        let counts = self.scan == Scan::Asked && self.phase == Phase::Scanning;
-        if !counts {
-            let again = self.phase == Phase::Scanning;
-            self.scan = if again { Scan::Due(Cursor::START) } else { Scan::Done };
-            return;
-        }
-        // Nothing is under way, should the snapshot have to begin anew.
-        self.scan = Scan::Done;
-        for key in keys {
-            if matches!(key, Key::Entry(_) | Key::Extra(_)) {
-                self.changed(key, now);
-            }
-        }
-        // That may have been too many, or too much.
-        if self.phase != Phase::Scanning {
-            return;
-        }
-        match next {
-            Some(cursor) => self.scan = Scan::Due(cursor),
-            None => {
-                self.scan = Scan::Done;
-                self.phase = Phase::Verifying { after: self.probe.number };
-                self.probe.due = Moment(0);
-            }
-        }
-    }
-
-    /// What the snapshot did not name is not there.
-    fn sweep(&mut self, part: usize, now: Moment) -> Command {
-        let sweep = |_, word: Word| match word.state {
-            State::Held if !word.confirmed => Word::ABSENT,
-            _ => word,
-        };
-        let end = (part + PARTS_AT_ONCE).min(self.copy.parts());
-        (part..end).for_each(|part| self.copy.pass(part, sweep));
-        if end < self.copy.parts() {
-            self.phase = Phase::Sweeping { part: end };
-        } else {
-            self.phase = Phase::Following { since: now };
-            self.full_pause = FULL_PAUSE;
-            self.canary.due = now;
-        }
-        Command::Again
-    }
-
-    /// A key was changed by somebody, or is named by the snapshot.
-    fn changed(&mut self, key: Key, now: Moment) {
-        match key {
-            Key::Generation => {
-                self.doubt = Some(self.probe.number);
-                self.probe.due = Moment(0);
-                return;
-            }
-            Key::Canary if matches!(self.phase, Phase::Full { .. }) => return,
-            Key::Canary => {}
-            Key::Entry(_) | Key::Extra(_) => match self.phase {
-                // The snapshot begins later and will name it.
-                Phase::Offline
-                | Phase::Meeting { .. }
-                | Phase::Aging { .. }
-                | Phase::Full { .. } => return,
-                Phase::Scanning
-                | Phase::Verifying { .. }
-                | Phase::Sweeping { .. }
-                | Phase::Following { .. } => self.copy.update(key.digest(), Word::changed),
-            },
-        }
-        let digest = key.digest();
-        match self.unread.get_mut(&digest) {
-            Some(unread) => unread.again = true,
-            None => {
-                if key == Key::Canary {
-                    self.queue.push_front(digest);
-                } else {
-                    self.queue.push_back(digest);
-                }
-                self.unread.insert(digest, Unread { key, again: false });
-            }
-        }
-        if self.copy.len() > self.limits.max_entries {
-            self.full(now, self.full_pause);
-            self.full_pause = (self.full_pause * 2).min(FULL_PAUSE_MAX);
-        } else if self.unread.len() > UNREAD_MAX {
-            self.start_over();
-        }
-    }
-
-    fn next_read(&mut self) -> Option<Command> {
-        if self.asked.is_some() || self.queue.is_empty() {
-            return None;
-        }
-        let count = self.queue.len().min(READ_AT_ONCE);
-        let digests: Vec<KeyDigest> = self.queue.drain(..count).collect();
-        let mut keys = Vec::with_capacity(count);
-        for digest in &digests {
-            if let Some(unread) = self.unread.get_mut(digest) {
-                unread.again = false;
-                keys.push(unread.key.clone());
-            }
-        }
-        self.asked = Some(digests);
-        Some(Command::Read(keys))
-    }
-
-    fn read(&mut self, readings: Readings, now: Moment) {
-        let Some(asked) = self.asked.take() else { return };
-        if asked.is_empty() {
-            return;
-        }
-        if readings.generation != self.base || readings.of.len() != asked.len() {
-            // Nothing of it counts: an absence may be a loss.
-            self.is_strange = true;
-            self.start_over();
-            return;
-        }
-        for (digest, reading) in asked.into_iter().zip(readings.of) {
-            match self.unread.remove(&digest) {
-                Some(unread) if unread.again => {
-                    self.queue.push_back(digest);
-                    self.unread.insert(digest, Unread { again: false, ..unread });
-                }
-                Some(unread) if unread.key == Key::Canary => self.canary_read(&reading),
-                Some(unread) => self.hold(digest, unread.key, reading, now),
-                None => {}
-            }
-        }
-    }
-
-    /// What stands under a key now.
-    fn hold(&mut self, digest: KeyDigest, key: Key, reading: Reading, now: Moment) {
-        let word = match reading {
-            Reading::Absent => Word::ABSENT,
-            Reading::Present { value, lives } => Word {
-                state: State::Held,
-                issued_before: verdict::issued_before(value.as_deref()),
-                ends: lives.map(|lives| now.plus(lives)),
-                confirmed: true,
-            },
-        };
-        self.copy.update(digest, |_| word);
-        let is_news = matches!(self.phase, Phase::Following { .. }) && word != Word::ABSENT;
-        if let (true, Key::Entry(suffix)) = (is_news, key) {
-            self.noticed.push(Noticed::Entry(suffix));
-        }
-    }
-
-    /// There is no room for a copy; only what nobody else knows is kept.
-    fn full(&mut self, now: Moment, pause: Duration) {
-        self.start_over();
-        self.phase = Phase::Full { until: now.plus(pause) };
-        let keep = |_, word: Word| if word.is_carried() { word.carried() } else { Word::ABSENT };
-        (0..self.copy.parts()).for_each(|part| self.copy.pass(part, keep));
-    }
-
-    /// What was carried on leaves when it ends.
-    fn let_go(&self, now: Moment) {
-        if self.copy.carried_len() == 0 {
-            return;
-        }
-        let is_over = |word: Word| word.ends.is_some_and(|end| end <= now);
-        let keep = |_, word: Word| match word.state {
-            State::Carried if is_over(word) => Word::ABSENT,
-            _ => word,
-        };
-        (0..self.copy.parts()).for_each(|part| self.copy.pass(part, keep));
     }
 }

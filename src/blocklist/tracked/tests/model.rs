@@ -1,4 +1,4 @@
-//! The rules of [`super::core`] against a small Redis that is slow, late, flushed, restarted, cut
+//! The rules of [`super::super::core`] against a small Redis that is slow, late, flushed, restarted, cut
 //! off: no token is let through that was refused all through the last `max_staleness`, nothing that
 //! was held is forgotten by a loss, and when all is quiet the copy is used and exact. The same
 //! trial with one thing done wrong must fail, for each thing.
@@ -10,18 +10,16 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::Limits;
-use super::copy::{Answer as Said, Copy};
-use super::core::{Answer, Command, Core};
-use super::word::{State, Word};
-use crate::store::{Cursor, Key, Push, Reading, Readings};
+use super::super::Limits;
+use super::super::copy::{Answer as Said, Copy};
+use super::super::core::{Answer, Command, Core};
+use super::super::word::{State, Word};
+use super::server::{ENTRIES, Kept, Server, TOKENS, Wire, key_of, name};
+use crate::store::{Key, Push};
 use crate::time::{Moment, UnixTime};
 use crate::token::{KeyDigest, Lookup};
 
 const STALENESS: Duration = Duration::from_secs(2);
-const TOKENS: usize = 4;
-/// Entries: one for each token, and two dated ones.
-const ENTRIES: usize = TOKENS + 2;
 
 /// One thing that is done wrong around the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,34 +131,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[derive(Clone, Debug)]
-enum Wire {
-    Report(Push),
-    Answer(Answer),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
-    issued_before: i64,
-    ends: Option<u64>,
-}
-
-/// A small Redis with one client that tracks.
-#[derive(Default)]
-struct Server {
-    entries: BTreeMap<usize, Kept>,
-    canary: Option<u64>,
-    generation: Option<Arc<str>>,
-    generations: usize,
-    is_tracking: bool,
-    /// Commands that were sent, not executed.
-    inbox: VecDeque<Command>,
-    /// Answers, and reports of flushes, in the order of execution.
-    answers: Vec<Wire>,
-    /// What was changed in this cycle; reported at its end.
-    changed: Vec<Key>,
-}
-
 struct World {
     flaw: Flaw,
     now: u64,
@@ -173,6 +143,7 @@ struct World {
     answers: VecDeque<Answer>,
     core: Core,
     copy: Arc<Copy>,
+    is_canary_under_way: bool,
     /// Keys that are being read.
     reading: Vec<Key>,
     known: Option<Arc<str>>,
@@ -182,18 +153,6 @@ struct World {
     /// What must go on to refuse, whatever the store says.
     carried: BTreeMap<usize, Kept>,
     was_lost: bool,
-}
-
-fn key_of(entry: usize) -> Key {
-    Key::Entry(name(entry).into())
-}
-
-fn name(entry: usize) -> String {
-    if entry < TOKENS { format!("jti:i:{entry}") } else { format!("sub:i:{}", entry - TOKENS) }
-}
-
-fn number(key: &Key) -> Option<usize> {
-    (0..ENTRIES).find(|entry| key_of(*entry) == *key)
 }
 
 /// Issued in second 1 or 2, by subject 0 or 1.
@@ -217,74 +176,6 @@ fn refuses(entries: &BTreeMap<usize, Kept>, token: usize, now: u64) -> bool {
             .is_some_and(|kept| issued <= kept.issued_before)
 }
 
-impl Server {
-    fn change(&mut self, key: Key) {
-        if self.is_tracking {
-            self.changed.push(key);
-        }
-    }
-
-    fn begin_generation(&mut self) -> Arc<str> {
-        if self.generation.is_none() {
-            self.generations += 1;
-            self.generation = Some(format!("g{}", self.generations).into());
-            self.change(Key::Generation);
-        }
-        self.generation.clone().unwrap()
-    }
-
-    fn lift(&mut self, entry: usize) -> bool {
-        let was = self.entries.remove(&entry).is_some();
-        if was {
-            self.change(key_of(entry));
-        }
-        was
-    }
-
-    fn execute(&mut self, command: Command, now: u64) -> Option<Answer> {
-        Some(match command {
-            Command::Ping => Answer::Ponged,
-            Command::Confirm => {
-                let listed = self.entries.len() as u64;
-                Answer::Confirmed { generation: self.generation.clone(), listed }
-            }
-            Command::Scan(cursor) => {
-                // Two keys a page.
-                let from = usize::try_from(cursor.position()).unwrap();
-                let keys = from..(from + 2).min(ENTRIES);
-                let keys = keys.filter(|entry| self.entries.contains_key(entry)).map(key_of);
-                let next = (from + 2 < ENTRIES).then(|| Cursor::at(from as u64 + 2));
-                Answer::Scanned { keys: keys.collect(), next }
-            }
-            Command::Read(keys) => {
-                let of = keys.iter().map(|key| self.reading(key, now)).collect();
-                Answer::Read(Readings { of, generation: self.generation.clone() })
-            }
-            Command::Canary(_) | Command::Disconnect(_) | Command::Again => return None,
-        })
-    }
-
-    fn reading(&self, key: &Key, now: u64) -> Reading {
-        if *key == Key::Canary {
-            return match self.canary {
-                Some(value) => {
-                    Reading::Present { value: Some(value.to_string().into()), lives: None }
-                }
-                None => Reading::Absent,
-            };
-        }
-        let entry = number(key).unwrap();
-        match self.entries.get(&entry) {
-            None => Reading::Absent,
-            Some(kept) => Reading::Present {
-                value: (entry >= TOKENS)
-                    .then(|| format!(r#"{{"issued_before":{}}}"#, kept.issued_before).into()),
-                lives: kept.ends.map(|end| Duration::from_millis(end.saturating_sub(now))),
-            },
-        }
-    }
-}
-
 impl World {
     fn new(flaw: Flaw, max_entries: usize) -> Self {
         let start = Moment(1_000_000);
@@ -302,6 +193,7 @@ impl World {
             answers: VecDeque::new(),
             core,
             copy,
+            is_canary_under_way: false,
             reading: Vec::new(),
             known: None,
             era: 1,
@@ -409,6 +301,7 @@ impl World {
         self.server.answers.clear();
         self.server.changed.clear();
         self.wire.clear();
+        self.is_canary_under_way = false;
         self.reading.clear();
         self.reports.clear();
         self.answers.clear();
@@ -464,7 +357,7 @@ impl World {
         if let (Flaw::ReportsLostDuringRead, Push::Changed(keys)) = (self.flaw, &mut push) {
             keys.retain(|key| !self.reading.contains(key));
         }
-        let is_reading = self.core.why_not(self.moment()) == Some(super::Why::Synchronising);
+        let is_reading = self.core.why_not(self.moment()) == Some(super::super::Why::Synchronising);
         match (self.flaw, &push) {
             (Flaw::ReportsLostDuringSnapshot, Push::Changed(_)) if is_reading => {}
             (Flaw::FlushIsEmpty, Push::Everything) => {
@@ -486,6 +379,9 @@ impl World {
     }
 
     fn take_answer(&mut self) {
+        if std::mem::take(&mut self.is_canary_under_way) {
+            self.core.canary_written();
+        }
         let Some(answer) = self.answers.pop_front() else { return };
         if matches!(answer, Answer::Read(_)) {
             self.reading.clear();
@@ -534,7 +430,7 @@ impl World {
         } else {
             self.server.change(Key::Canary);
         }
-        self.core.canary_written();
+        self.is_canary_under_way = true;
     }
 
     /// As the blocklist's own watcher does.
@@ -560,6 +456,7 @@ impl World {
         self.serve(50);
         self.end_cycle();
         self.deliver(50);
+        self.take_answer();
         while !self.answers.is_empty() {
             self.take_answer();
         }

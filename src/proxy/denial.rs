@@ -1,0 +1,47 @@
+//! A request that was refused, as the audit log has it: who, from where, why. Never its path, its
+//! query or its token.
+
+use http::StatusCode;
+
+use super::{Rejection, Trip};
+use crate::observe::audit::{Event, Kind, Outcome};
+
+/// The event, where there is an audit log and the refusal is one of the person or the token (401,
+/// 403, 429) rather than of the request's form.
+pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
+    let status = rejection.status();
+    let counts = matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    if !counts || !trip.worker.gateway.audit.is_on() {
+        return None;
+    }
+    let mut event = Event::new(Kind::Denial, Outcome::Refused)
+        .reason(rejection.reason())
+        .detail("status", status.as_u16())
+        .address(trip.client)
+        .request(trip.request_id.to_str().unwrap_or_default());
+    if let Some(user_agent) = &trip.user_agent {
+        event = event.user_agent(&String::from_utf8_lossy(user_agent.as_bytes()));
+    }
+    if let Rejection::Revoked(cause) = rejection {
+        event = event.detail("cause", cause.reason());
+    }
+    let measure = &trip.ending.as_ref()?.measure;
+    if let Some(route) = &measure.route {
+        event = event.detail("route", &*route.name);
+    }
+    let Some(caller) = &measure.caller else { return Some(event) };
+    event = event.issuer(&caller.entry);
+    if let Some(subject) = &caller.subject {
+        event = event.subject(subject);
+    }
+    if let Some(client) = caller.clients.first() {
+        event = event.client(client);
+    }
+    if let Some(jti) = &caller.jti {
+        event = event.jti(jti);
+    }
+    Some(event)
+}
