@@ -62,7 +62,7 @@ fn names_are_the_documented_ones() {
     }
     assert!(text.ends_with("# EOF\n"));
     drop(open);
-    assert!(super::tests::text(&metrics).contains("postern_connections{listener=\"https\"} 0.0\n"));
+    assert!(tests::text(&metrics).contains("postern_connections{listener=\"https\"} 0.0\n"));
 }
 
 /// What is counted lasts as long as a snapshot has the route; a reload compiles the next one while

@@ -33,7 +33,7 @@ struct Sentinel {
 impl Trio {
     /// Starts everything and waits until the sentinels know each other and both replicas.
     pub fn start() -> Self {
-        let extra = &["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"];
+        let extra: &[&str] = &["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"];
         let master = Redis::tcp_with(extra);
         let follow = format!("replicaof 127.0.0.1 {}", master.port());
         let replica = || Redis::tcp_with(&[extra, &[&follow]].concat());
