@@ -105,7 +105,15 @@ fn broken() -> Vec<(&'static str, Setup, &'static str)> {
             good().set("identity.headers", "\"Content-Length\"", "\"sub\""),
             "Content-Length",
         ),
-        ("tracked", good().set("revocation", "check", "\"tracked\""), "tracked"),
+        (
+            "a local copy of a cluster",
+            good().set("revocation", "check", "\"tracked\"").set(
+                "store",
+                "url",
+                "\"redis-cluster://127.0.0.1:1\"",
+            ),
+            "Redis Cluster is not offered",
+        ),
     ]
 }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::super::Limits;
 use super::super::copy::{Answer as Said, Copy};
 use super::super::core::{Answer, Command, Core};
 use super::super::word::{State, Word};
+use super::super::{Limits, Why};
 use super::server::{ENTRIES, Kept, Server, TOKENS, Wire, key_of, name};
 use crate::store::{Key, Push};
 use crate::time::{Moment, UnixTime};
@@ -522,6 +522,10 @@ impl World {
         (0..4).for_each(|entry| _ = self.server.lift(entry));
         (0..250).for_each(|_| self.calm(400, true));
         let why = self.core.why_not(self.moment());
+        if why == Some(Why::TooManyEntries) && self.copy.carried_len() > 0 {
+            // What was carried on fills the copy, and nobody else knows it: the store is asked.
+            return Ok(());
+        }
         prop_assert!(why.is_none(), "not used: {why:?}");
         for token in 0..TOKENS {
             let (is_refused, is_local) = self.request(token);
