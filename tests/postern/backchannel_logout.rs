@@ -419,6 +419,34 @@ fn a_flood_is_cut_off() {
     executed(from("192.0.2.2", &sign(&logout().claim("sid", "s"))));
 }
 
+/// A logout is written down like every revocation, and so is a token that was refused.
+#[test]
+fn each_logout_is_in_the_audit_log() {
+    let app = Upstream::start();
+    let audited = setup(&app)
+        .set("audit", "file", "\"audit.log\"")
+        .set("audit", "key_file", "\"audit.key\"")
+        .file("audit.key", "an audit key of more than 32 bytes");
+    let gateway = Gateway::start(&audited);
+    let token = logout().claim("sid", "s");
+    executed(send(&gateway, &sign(&token)));
+    not_accepted(send(&gateway, &sign(&logout())));
+    let mut events = Vec::new();
+    soon("both are written", || {
+        let text = std::fs::read_to_string(gateway.dir.path().join("audit.log")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events = lines
+            .filter(|line| line["event"] == "logout" || line["actor"] == "backchannel-logout")
+            .collect();
+        events.len() == 3
+    });
+    let outcomes: Vec<_> = events.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["asked", "done", "refused"], "{events:?}");
+    assert_eq!(events[1]["event"], "revocation");
+    assert_eq!((&events[1]["jti"], &events[1]["issuer"]), (&json!(token.jti()), &json!(ISSUER)));
+    assert_eq!(events[2]["reason"], "logout_nobody");
+}
+
 /// A key that was stolen signs logouts no more than access tokens.
 #[test]
 fn a_revoked_key_ends_no_sessions() {

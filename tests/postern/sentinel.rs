@@ -66,7 +66,8 @@ fn failover(fault: Fault, rounds: usize) {
         let tally = pressure.end();
         println!(
             "sentinel, {fault:?}, round {round}: another master after {switched:.1?}, last 503 \
-             after {:.1?}; {} served, {} answered 503, {} revocations, {} refusals of revoked tokens",
+             after {:.1?}; {} served, {} answered 503, {} revocations, {} refusals of revoked \
+             tokens",
             tally.recovery(start),
             tally.served,
             tally.unavailable,

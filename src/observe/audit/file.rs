@@ -18,7 +18,10 @@ use super::walk::{Fault, Reached, Walk};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It does not end as a log of this key and gateway ends.
-    #[error("{} cannot be continued: {fault}; move it away, the next file goes on from it", path.display())]
+    #[error(
+        "{} cannot be continued: {fault}; move it away, the next file goes on from it",
+        path.display()
+    )]
     Fault {
         /// The file.
         path: PathBuf,
@@ -137,8 +140,8 @@ impl LogFile {
         Ok(0)
     }
 
-    /// Walks to the end: from the last line that is known to have been written where the file still has
-    /// it in its place, else from the beginning.
+    /// Walks to the end: from the last line that is known to have been written where the file
+    /// still has it in its place, else from the beginning.
     fn end(&mut self, key: &Key, head: Option<&Head>) -> Result<Option<Reached>, EndError> {
         if self.bytes == 0 {
             return Ok(None);

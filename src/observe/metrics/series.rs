@@ -12,7 +12,8 @@ use super::words::{
 };
 use crate::observe::phase::Phase;
 
-/// In microseconds: from half a millisecond, which is a request that nobody waited for, to the default limits.
+/// In microseconds: from half a millisecond, which is a request that nobody waited for, to the
+/// default limits.
 const REQUEST_BOUNDS: [u64; 14] = [
     500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     10_000_000, 30_000_000,

@@ -35,7 +35,7 @@ fn names_are_the_documented_ones() {
     metrics.reloaded(Outcome::Success);
     metrics.handshake(Handshake::Tls13);
     let open = metrics.open_connection(Listener::Https);
-    let text = text(&metrics);
+    let scraped = text(&metrics);
     for line in [
         "postern_http_requests_total{route=\"orders\",status=\"200\"} 1\n",
         "postern_http_request_duration_seconds_bucket{le=\"0.005\",route=\"orders\"} 1\n",
@@ -58,11 +58,11 @@ fn names_are_the_documented_ones() {
         "postern_build_info{version=\"",
         "# UNIT postern_http_request_duration_seconds seconds\n",
     ] {
-        assert!(text.contains(line), "{line}\n{text}");
+        assert!(scraped.contains(line), "{line}\n{scraped}");
     }
-    assert!(text.ends_with("# EOF\n"));
+    assert!(scraped.ends_with("# EOF\n"));
     drop(open);
-    assert!(tests::text(&metrics).contains("postern_connections{listener=\"https\"} 0.0\n"));
+    assert!(text(&metrics).contains("postern_connections{listener=\"https\"} 0.0\n"));
 }
 
 /// What is counted lasts as long as a snapshot has the route; a reload compiles the next one while

@@ -6,6 +6,7 @@
 //! cause. What could not be decided or written is 503, not 400: the same token may be sent again,
 //! and clients that repeat a request by themselves do so after 503 alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use http::{HeaderMap, Response};
 use super::form::Form;
 use super::{done, invalid, unavailable};
 use crate::auth::{Issuers, LogoutToken, LogoutTokenError, VerifyError, Whom};
-use crate::blocklist::{Cause, Item, RevokeError, Verdict};
+use crate::blocklist::{Cause, Item, Revocation, RevokeError, Verdict};
 use crate::body::Body;
 use crate::limit::retry_after;
+use crate::observe::audit::{Event, Kind, Outcome, Unwritten};
 use crate::policy::Snapshot;
 use crate::policy::revocation::{self, Asked};
 use crate::provider::Looked;
@@ -68,6 +70,7 @@ pub(super) async fn answer(
     let order = Order {
         gateway: trip.worker.gateway.clone(),
         policy: trip.policy.clone(),
+        client: trip.client,
         request_id: trip.request_id.to_str().unwrap_or_default().into(),
         logout,
     };
@@ -96,19 +99,21 @@ async fn read(trip: &Trip, token: &str, now: UnixTime) -> Result<LogoutToken, Re
         Err(refusal) => refusal,
     };
     let Some(wanted) = trip.policy.issuers.wanted_for_logout(token, &refusal) else {
-        return Err(refused(trip, &refusal));
+        return Err(refused(trip, &refusal).await);
     };
     let gateway = trip.worker.gateway.clone();
     match gateway.providers.look_again(&wanted).await {
-        Looked::Unknown => Err(refused(trip, &refusal)),
+        Looked::Unknown => Err(refused(trip, &refusal).await),
         Looked::Unavailable => Err(unavailable("keys_unavailable")),
         Looked::Again => {
             let current = gateway.policy.load_full();
             if !current.is_same_configuration(&trip.policy) {
                 return Err(unavailable("keys_unavailable"));
             }
-            let verified = verify(trip, &current.issuers, token, UnixTime::now());
-            verified.map_err(|refusal| refused(trip, &refusal))
+            match verify(trip, &current.issuers, token, UnixTime::now()) {
+                Ok(logout) => Ok(logout),
+                Err(refusal) => Err(refused(trip, &refusal).await),
+            }
         }
     }
 }
@@ -127,13 +132,18 @@ fn verify(
 }
 
 /// A refusal, counted if it counts. The sender learns nothing of it, the log everything.
-fn refused(trip: &Trip, refusal: &LogoutTokenError) -> Rejection {
+async fn refused(trip: &Trip, refusal: &LogoutTokenError) -> Rejection {
     if refusal.counts_as_failure() {
         note_failure(trip);
     }
     let request_id = trip.request_id.to_str().unwrap_or_default();
     let (client, reason) = (trip.client, refusal.reason());
     tracing::info!(%client, request_id, reason, error = %refusal, "a logout token was refused");
+    let audit = &trip.worker.gateway.audit;
+    if audit.is_on() {
+        let event = Event::new(Kind::Logout, Outcome::Refused).reason(reason);
+        audit.note(event.address(client).request(request_id)).await;
+    }
     invalid(reason, NOT_ACCEPTED)
 }
 
@@ -151,6 +161,7 @@ async fn not_revoked(trip: &Trip, logout: &LogoutToken, now: UnixTime) -> Result
 struct Order {
     gateway: Arc<Gateway>,
     policy: Arc<Snapshot>,
+    client: IpAddr,
     request_id: Box<str>,
     logout: LogoutToken,
 }
@@ -186,13 +197,36 @@ impl Order {
         let asked = self.asked();
         let wanted = revocation::of(&asked, ACTOR, &self.policy.issuers, now);
         let wanted = wanted.map_err(|error| self.impossible(&error))?;
-        match self.gateway.blocklist.revoke(&wanted, now).await {
-            Ok(item) => Ok(item),
+        // As every revocation: not without a line, and not told as done without one.
+        let (event, audit) = (self.event(&wanted), &self.gateway.audit);
+        audit.record(event.clone()).await.map_err(|error| self.unwritten(&error))?;
+        let revoked = self.gateway.blocklist.revoke(&wanted, now).await;
+        let ended = match &revoked {
+            Ok(item) => event.ended(Outcome::Done).detail("expires", item.expires),
+            Err(error) => event.ended(Outcome::Failed).detail("error", error.to_string()),
+        };
+        let audited = audit.record(ended).await;
+        match revoked {
+            Ok(item) => audited.map(|()| item).map_err(|error| self.unwritten(&error)),
             Err(RevokeError::Store(error)) => Err(self.failed(&error)),
             Err(error @ (RevokeError::AlreadyOver | RevokeError::Invalid(_))) => {
                 Err(self.impossible(&error))
             }
         }
+    }
+
+    fn event(&self, wanted: &Revocation) -> Event {
+        let (selector, id) = (&wanted.selector, wanted.selector.id());
+        let event = Event::new(Kind::Revocation, Outcome::Asked).actor(ACTOR).reason(REASON);
+        let event = event.issuer(&selector.issuer).jti(&self.logout.jti).address(self.client);
+        let event = event.request(&self.request_id);
+        event.selector(selector.kind.as_str(), &selector.value, Some(&id))
+    }
+
+    fn unwritten(&self, error: &Unwritten) -> Rejection {
+        let request_id = &*self.request_id;
+        tracing::error!(by = ACTOR, request_id, %error, "a logout was not written down");
+        unavailable("logout_failed")
     }
 
     fn asked(&self) -> Asked {

@@ -14,9 +14,9 @@ use crate::store::{Entry, Error, Host, Page, Record};
 use crate::time::UnixTime;
 
 /// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to
-/// `issued_before`'s value, that value or `null`, JSON
-/// behind it, seconds to live or empty, the channel to publish the suffix on or empty. Answers
-/// {expiry or -1, issued_before or -1, 1 where publishing failed}.
+/// `issued_before`'s value, that value or `null`, JSON behind it, seconds to live or empty, the
+/// channel to publish the suffix on or empty. Answers {expiry or -1, issued_before or -1, 1 where
+/// publishing failed}.
 ///
 /// Never shortens a life, never narrows `issued_before`; a key of another type is replaced. A user
 /// who may not publish may revoke all the same.
