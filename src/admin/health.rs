@@ -58,6 +58,13 @@ fn describe(store: &crate::blocklist::Status) -> String {
     if store.alarm {
         let _ = write!(words, "; entries were lost {} times", store.lost);
     }
+    match store.tracked.as_ref().map(|tracked| tracked.why_not) {
+        Some(Some(why)) => {
+            let _ = write!(words, "; asked per request ({})", why.reason());
+        }
+        Some(None) => words.push_str("; a local copy is used"),
+        None => {}
+    }
     words
 }
 

@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub tls: Option<Arc<tls::Server>>,
     /// The origin that browsers know.
     pub public_url: Option<Origin>,
-    /// Whether the blocklist is asked at all (`check` is not `"off"`); by which way is its business.
+    /// Whether the blocklist is asked at all (`check` is not `"off"`); which way is its business.
     pub check_blocklist: bool,
     /// The limit on failed verifications, with the rate that it was made for.
     pub failures: Option<(Quota, Arc<AuthFailures>)>,

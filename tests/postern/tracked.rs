@@ -14,6 +14,7 @@ use crate::harness::gateway::{Gateway, refuses_to_start};
 use crate::harness::keys::Key;
 use crate::harness::load::Load;
 use crate::harness::redis::Redis;
+use crate::harness::sentinel::Trio;
 use crate::harness::setup::Setup;
 use crate::harness::tokens::Token;
 use crate::harness::upstream::Upstream;
@@ -474,6 +475,36 @@ fn settings_that_do_not_fit_are_refused() {
         refuses_to_start(&cluster.set("store", "url", "\"redis-cluster://127.0.0.1:1\""));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("Redis Cluster is not offered"), "{said}");
+}
+
+/// The master is killed: another one is tracked, and what was revoked stays so all the time.
+#[test]
+fn another_master_is_tracked() {
+    let app = Upstream::start();
+    let mut trio = Trio::start();
+    let setup = tracked(&app).set("store", "url", &format!("\"{}\"", trio.url()));
+    let gateway = start(&setup.set("store", "wait_replicas", "0"));
+    let (good, revoked) = (Token::good().sign(key()), Token::good());
+    let signed = revoked.sign(key());
+    gateway.revoke_jti(revoked.jti());
+    becomes(&gateway, &signed, 401, MARGIN);
+    trio.servers[0].kill();
+    let start = Instant::now();
+    let next = loop {
+        let status = answer(&gateway, &signed);
+        assert!(status == 401 || status == 503, "{status} during the failover");
+        if let Some(next) = trio.master_by(0).filter(|next| *next != 0) {
+            break next;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no other master");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    becomes(&gateway, &good, 200, Duration::from_secs(10));
+    is_used(&gateway);
+    assert_eq!(answer(&gateway, &signed), 401);
+    let later = Token::good();
+    trio.servers[next].command(&["SET", &format!("blacklist:{}", later.jti()), "1"]);
+    becomes(&gateway, &later.sign(key()), 401, MARGIN);
 }
 
 /// A server whose user may not track: said once, and asked per request.

@@ -158,7 +158,8 @@ mod tests {
             prop_assert!(widest(back.issued_before) >= widest(word.issued_before));
             let latest = |end: Option<Moment>| end.map_or(u64::MAX, |end| end.0);
             prop_assert!(latest(back.ends) >= latest(word.ends));
-            prop_assert_eq!(Word::unpack(back.pack(START), START).issued_before, back.issued_before);
+            let again = Word::unpack(back.pack(START), START);
+            prop_assert_eq!(again.issued_before, back.issued_before);
         }
     }
 

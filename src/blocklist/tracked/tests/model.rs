@@ -1,7 +1,7 @@
-//! The rules of [`super::super::core`] against a small Redis that is slow, late, flushed, restarted, cut
-//! off: no token is let through that was refused all through the last `max_staleness`, nothing that
-//! was held is forgotten by a loss, and when all is quiet the copy is used and exact. The same
-//! trial with one thing done wrong must fail, for each thing.
+//! The rules of [`super::super::core`] against a small Redis that is slow, late, flushed,
+//! restarted, cut off: no token is let through that was refused all through the last
+//! `max_staleness`, nothing that was held is forgotten by a loss, and when all is quiet the copy is
+//! used and exact. The same trial with one thing done wrong must fail, for each thing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
