@@ -26,8 +26,8 @@ mod prefixes;
 
 /// Reports that may wait; with more, everything counts as changed.
 const REPORTS: usize = 4096;
-/// Keys that one page of names looks at.
-const SCAN_COUNT: usize = 1000;
+/// Keys that one page of names looks at: what the server does in one go while requests wait.
+const SCAN_COUNT: usize = 500;
 /// How long a canary stands if nobody writes the next.
 const CANARY_LIVES_MS: u64 = 10_000;
 
