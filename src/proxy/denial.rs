@@ -1,10 +1,13 @@
-//! A request that was refused, as the audit log has it: who, from where, why. Never its path, its
-//! query or its token.
+//! A request that was refused, or whose stream was ended, as the audit log has it: who, from where,
+//! why. Never its path, its query or its token.
 
 use http::StatusCode;
 
+use super::measure::Measure;
+use super::record::Record;
 use super::{Rejection, Trip};
 use crate::observe::audit::{Event, Kind, Outcome};
+use crate::stream::Why;
 
 /// The event, where there is an audit log and the refusal is one of the person or the token (401,
 /// 403, 429) rather than of the request's form.
@@ -28,11 +31,26 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
     if let Rejection::Revoked(cause) = rejection {
         event = event.detail("cause", cause.reason());
     }
-    let measure = &trip.ending.as_ref()?.measure;
+    Some(with_caller(event, &trip.ending.as_ref()?.measure))
+}
+
+/// The event of a stream that was ended before its time.
+pub(super) fn closed(measure: &Measure, record: Option<&Record>, why: Why) -> Event {
+    let mut event = Event::new(Kind::StreamClosed, Outcome::Done).reason(why.reason());
+    if let Some(record) = record {
+        event = event.address(record.client);
+        if let Some(id) = record.request_id.as_ref().and_then(|id| id.to_str().ok()) {
+            event = event.request(id);
+        }
+    }
+    with_caller(event, measure)
+}
+
+fn with_caller(mut event: Event, measure: &Measure) -> Event {
     if let Some(route) = &measure.route {
         event = event.detail("route", &*route.name);
     }
-    let Some(caller) = &measure.caller else { return Some(event) };
+    let Some(caller) = &measure.caller else { return event };
     event = event.issuer(&caller.entry);
     if let Some(subject) = &caller.subject {
         event = event.subject(subject);
@@ -43,5 +61,5 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
     if let Some(jti) = &caller.jti {
         event = event.jti(jti);
     }
-    Some(event)
+    event
 }

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::runtime::Handle;
 
 use super::Gateway;
 use super::clients::RequestPermit;
 use super::connection::Running;
+use super::denial;
 use super::grpc::{self, Messages};
 use super::measure::{Decision, Measure};
 use super::record::Record;
@@ -126,11 +128,25 @@ fn cut_short(why: Why) -> StreamError {
     Box::new(h2::Error::from(h2::Reason::CANCEL))
 }
 
+impl Ending {
+    /// Has the end of a stream written into the audit log, if there is one.
+    fn audit(&self, why: Why) {
+        let audit = &self.gateway.audit;
+        // None while the process ends.
+        if let (true, Ok(runtime)) = (audit.is_on(), Handle::try_current()) {
+            let event = denial::closed(&self.measure, self.record.as_deref(), why);
+            let audit = audit.clone();
+            drop(runtime.spawn(async move { audit.note(event).await }));
+        }
+    }
+}
+
 impl Drop for Ending {
     fn drop(&mut self) {
         let why = self.life.as_mut().and_then(Life::leave);
         if let Some(why) = why {
             self.measure.decision = Decision::Ended(why.reason());
+            self.audit(why);
         }
         let took = self.measure.finish(&self.gateway.metrics);
         if let Some(record) = &self.record {

@@ -396,7 +396,7 @@ fn what_it_does_not_start_with() {
             "audit",
         ),
         ("an unknown word", setup.clone().set("audit", "hash", "[\"name\"]"), "cannot be hashed"),
-        ("too small", setup.clone().set("audit", "rotate", "\"1KiB\""), "audit"),
+        ("too small", setup.clone().set("audit", "rotate", "\"1KiB\""), "rotate"),
     ] {
         let (code, said) = refuses_to_start(&broken);
         assert_eq!(code, 2, "{what}: {said}");

@@ -353,3 +353,28 @@ fn draining_cuts_streams_as_before() {
     assert!(begin.elapsed() > Duration::from_millis(900), "it is given its time");
     live.ends_within(Duration::from_secs(1));
 }
+
+/// Whose stream was closed, and why: a line of its own in the audit log.
+#[test]
+fn the_audit_log_has_every_stream_that_was_closed() {
+    let service = Service::start();
+    let setup = service.setup().set("audit", "file", "\"audit.log\"");
+    let setup = setup.set("audit", "key_file", "\"audit.key\"");
+    let gateway = Gateway::start(&setup.file("audit.key", "an audit key of more than 32 bytes\n"));
+    let token = Token::good();
+    let live = open(&service, &gateway, Kind::WebSocket, &token);
+    gateway.revoke_jti(token.jti());
+    live.ends_within(Duration::from_secs(2));
+    let path = gateway.dir.path().join("audit.log");
+    let mut found = None;
+    soon("the line is there", || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        found = lines.find(|line| line["event"] == "stream_closed");
+        found.is_some()
+    });
+    let line = found.unwrap().to_string();
+    for word in ["revoked_jti", token.jti(), "alice", "\"ws\"", "127.0.0.1"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+}

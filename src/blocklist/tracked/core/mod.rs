@@ -121,6 +121,8 @@ struct Canary {
     /// The value written last, and when that began.
     written: (u64, Moment),
     is_writing: bool,
+    /// It has not come back.
+    is_missed: bool,
     due: Moment,
     /// When the last one that came back was written.
     seen: Option<Moment>,
@@ -180,7 +182,13 @@ impl Core {
             probe: Probe { number: 0, began: never, step: ProbeStep::Idle, due: never },
             lease: None,
             connected: never,
-            canary: Canary { written: (canary, never), is_writing: false, due: never, seen: None },
+            canary: Canary {
+                written: (canary, never),
+                is_writing: false,
+                is_missed: false,
+                due: never,
+                seen: None,
+            },
             full_pause: FULL_PAUSE,
             carried_due: never,
             parting: None,
@@ -207,7 +215,7 @@ impl Core {
         self.probe.step = ProbeStep::Idle;
         self.lease = None;
         self.canary.seen = None;
-        self.canary.is_writing = false;
+        (self.canary.is_writing, self.canary.is_missed) = (false, false);
         self.parting = None;
         self.doubt = None;
     }

@@ -78,11 +78,15 @@ impl Core {
         if self.canary.is_writing || now < self.canary.due {
             return None;
         }
-        let value = self.canary.written.0.wrapping_add(1);
-        self.canary.written = (value, now);
+        // The report of one canary must not vouch for the next: as long as one is missed, it is
+        // written again, and counts from when it was first written.
+        if !self.canary.is_missed {
+            self.canary.written = (self.canary.written.0.wrapping_add(1), now);
+            self.canary.is_missed = true;
+        }
         self.canary.is_writing = true;
         self.canary.due = now.plus(self.canary_every());
-        Some(Command::Canary(value))
+        Some(Command::Canary(self.canary.written.0))
     }
 
     pub(super) fn canary_read(&mut self, reading: &Reading) {
@@ -93,6 +97,7 @@ impl Core {
         };
         if *read == value.to_string().into_bytes() && self.canary.seen < Some(written) {
             self.canary.seen = Some(written);
+            self.canary.is_missed = false;
             self.noticed.push(Noticed::Canary(value));
         }
     }
