@@ -97,21 +97,7 @@ fn changes_and_denials_are_written() {
     let file = gateway.dir.path().join("audit.log");
     soon("four denials", || lines(&file).iter().filter(|l| l["event"] == "denial").count() == 4);
     let denial = lines(&file).into_iter().find(|line| line["event"] == "denial").unwrap();
-    for (name, value) in [
-        ("subject", json!("alice")),
-        ("issuer", json!("main")),
-        ("client", json!("shop")),
-        ("jti", json!(token.jti())),
-        ("reason", json!("revoked")),
-        ("cause", json!("revoked_jti")),
-        ("status", json!(401)),
-        ("route", json!("api")),
-        ("address", json!("127.0.0.1")),
-        ("user_agent", json!("curl/8")),
-        ("request_id", json!(refused.header("x-request-id"))),
-    ] {
-        assert_eq!(denial[name], value, "{name} in {denial}");
-    }
+    tells_who_was_denied(&denial, token.jti(), refused.header("x-request-id"));
     gateway.admin_request("DELETE", &format!("/revocations/{id}")).send().expect(204);
     gateway.admin_request("POST", "/revocations/ack").send().expect(200);
     gateway.reload(&setup).expect(200);
@@ -144,6 +130,25 @@ fn changes_and_denials_are_written() {
     let signature = signed.rsplit('.').next().unwrap();
     assert!(!text.contains(signature) && !text.contains("secret=1"), "{text}");
     is_good(&gateway.dir);
+}
+
+/// Who was refused, from where, why, and where to look further.
+fn tells_who_was_denied(denial: &Value, jti: &str, request_id: Option<&str>) {
+    for (name, value) in [
+        ("subject", json!("alice")),
+        ("issuer", json!("main")),
+        ("client", json!("shop")),
+        ("jti", json!(jti)),
+        ("reason", json!("revoked")),
+        ("cause", json!("revoked_jti")),
+        ("status", json!(401)),
+        ("route", json!("api")),
+        ("address", json!("127.0.0.1")),
+        ("user_agent", json!("curl/8")),
+        ("request_id", json!(request_id)),
+    ] {
+        assert_eq!(denial[name], value, "{name} in {denial}");
+    }
 }
 
 /// What tells of a person is a keyed hash, the same for the same person, wherever it stands.
