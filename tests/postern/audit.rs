@@ -97,7 +97,7 @@ fn changes_and_denials_are_written() {
     let file = gateway.dir.path().join("audit.log");
     soon("four denials", || lines(&file).iter().filter(|l| l["event"] == "denial").count() == 4);
     let denial = lines(&file).into_iter().find(|line| line["event"] == "denial").unwrap();
-    is_whole(&denial, token.jti(), refused.header("x-request-id"));
+    tells_who_was_denied(&denial, token.jti(), refused.header("x-request-id"));
     gateway.admin_request("DELETE", &format!("/revocations/{id}")).send().expect(204);
     gateway.admin_request("POST", "/revocations/ack").send().expect(200);
     gateway.reload(&setup).expect(200);
@@ -132,8 +132,8 @@ fn changes_and_denials_are_written() {
     is_good(&gateway.dir);
 }
 
-/// A denial says who, by which token, from where, and why.
-fn is_whole(denial: &Value, jti: &str, request_id: Option<&str>) {
+/// Who was refused, from where, why, and where to look further.
+fn tells_who_was_denied(denial: &Value, jti: &str, request_id: Option<&str>) {
     for (name, value) in [
         ("subject", json!("alice")),
         ("issuer", json!("main")),
