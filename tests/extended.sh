@@ -90,7 +90,10 @@ valkey_binary() {
     if [ ! -x "$binary" ]; then
         have apt-get || { echo "Missing: valkey-server" >&2; return 1; }
         mkdir -p "$cache/lists/partial" "$cache/archives/partial" "$cache/root"
-        echo "deb http://deb.debian.org/debian bookworm-backports main" >"$cache/sources.list"
+        mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
+            sed -n 's/^bookworm //p' | head -n 1)
+        [ -n "$mirror" ] || { echo "Missing: valkey-server" >&2; return 1; }
+        echo "deb $mirror bookworm-backports main" >"$cache/sources.list"
         apt_valkey() {
             apt-get -q -o Dir::Etc::SourceList="$cache/sources.list" \
                 -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$cache/lists" \
