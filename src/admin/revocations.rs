@@ -44,17 +44,7 @@ pub(super) async fn create(admin: &Admin, request: Request<Incoming>, peer: IpAd
     let audited = audit.record(ended).await;
     match revoked {
         Ok(item) => {
-            tracing::info!(
-                id = item.id,
-                kind = item.kind,
-                value = item.value,
-                issuer = item.issuer,
-                issued_before = item.issued_before,
-                expires = item.expires,
-                by = item.by,
-                reason = item.reason,
-                "revoked"
-            );
+            item.log(None, None);
             match audited {
                 Ok(()) => json(StatusCode::CREATED, &item),
                 Err(unwritten) => not_audited(&unwritten, "it is revoked nevertheless"),

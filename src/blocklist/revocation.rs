@@ -113,6 +113,26 @@ pub struct Items {
     pub next: Option<String>,
 }
 
+impl Item {
+    /// Says in the application log that it was revoked: by which logout token, on which request,
+    /// if by one.
+    pub fn log(&self, jti: Option<&str>, request_id: Option<&str>) {
+        tracing::info!(
+            id = self.id,
+            kind = self.kind,
+            value = self.value,
+            issuer = self.issuer,
+            issued_before = self.issued_before,
+            expires = self.expires,
+            by = self.by,
+            reason = self.reason,
+            jti,
+            request_id,
+            "revoked"
+        );
+    }
+}
+
 impl Revocation {
     /// Whether it makes sense, whatever the store says.
     pub(super) fn validate(&self) -> Result<(), RevokeError> {

@@ -182,7 +182,7 @@ impl Order {
         if !first.map_err(|error| self.failed(&error))? {
             return Err(invalid("logout_replayed", NOT_ACCEPTED));
         }
-        self.record(&item);
+        item.log(Some(&self.logout.jti), Some(&self.request_id));
         Ok(())
     }
 
@@ -240,22 +240,6 @@ impl Order {
             Whom::Subject(sub) => asked.sub = Some(sub.to_string()),
         }
         asked
-    }
-
-    fn record(&self, item: &Item) {
-        tracing::info!(
-            id = item.id,
-            kind = item.kind,
-            value = item.value,
-            issuer = item.issuer,
-            issued_before = item.issued_before,
-            expires = item.expires,
-            by = item.by,
-            reason = item.reason,
-            jti = &*self.logout.jti,
-            request_id = &*self.request_id,
-            "revoked"
-        );
     }
 
     fn failed(&self, error: &crate::store::Error) -> Rejection {

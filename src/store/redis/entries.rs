@@ -196,14 +196,9 @@ impl Redis {
         pipeline.cmd("GET").arg(&key);
         pipeline.cmd("TTL").arg(&key);
         let mut answers = self.ask(&pipeline).await?.into_iter();
-        let value = answer::string(answers.next().unwrap_or_default())?;
-        let Some(Value::Int(ttl)) = answers.next().map(answer::checked).transpose()? else {
-            return Err(Error::Shape("no number where one belongs"));
-        };
-        // A life of -2 has ended between the two answers.
-        let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };
-        let expires = u64::try_from(ttl).ok().map(|s| now.plus(Duration::from_secs(s)).seconds());
-        Ok(Some(Entry { suffix: suffix.to_owned(), record: lenient(&value), expires }))
+        let mut next = || answers.next().unwrap_or_default();
+        let (value, ttl) = (next(), next());
+        living(suffix, value, ttl, now)
     }
 
     /// Which of these entries exist, and the generation, read last.
@@ -228,13 +223,12 @@ impl Redis {
         limit: usize,
         after: Option<&str>,
     ) -> Result<Page, Error> {
-        // A cursor is the last name's score and the name.
-        let (score, name) = after.and_then(|cursor| cursor.split_once(' ')).unwrap_or(("0", ""));
+        let (score, name) = place(after);
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("EVAL").arg(LIST).arg(1).arg(&self.names.index);
         pipeline.arg(name).arg(score).arg(limit);
         let names = scored_names(self.ask_one(&pipeline).await?)?;
-        let next = names.last().filter(|_| names.len() >= limit).map(|(n, s)| format!("{s} {n}"));
+        let next = cursor(&names, limit);
         let entries = self.read(names).await?;
         Ok(Page { entries, next })
     }
@@ -249,12 +243,11 @@ impl Redis {
             pipeline.arg(self.entry_key(name));
         }
         let values = answer::strings(self.ask_one(&pipeline).await?, names.len())?;
-        let entries = names.into_iter().zip(values).filter_map(|((suffix, score), value)| {
-            // Fractions do not occur; `inf` is no number of seconds and means never.
-            let expires = score.parse().ok();
-            value.map(|value| Entry { suffix, record: lenient(&value), expires })
-        });
-        Ok(entries.collect())
+        Ok(names
+            .into_iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some(listed(name, value?)))
+            .collect())
     }
 
     /// Drops index names whose entries are over; how many (more may be left when it is 1000).
@@ -379,6 +372,39 @@ fn json_around_issued_before(record: &Record) -> Result<(String, &'static str), 
     let json = serde_json::to_string(&undated).map_err(|_| Error::Shape("no JSON"))?;
     let head = json.strip_suffix("null}").ok_or(Error::Shape("no JSON"))?;
     Ok((head.to_owned(), "}"))
+}
+
+/// The entry that the answers to `GET` and `TTL` tell of.
+pub(super) fn living(
+    suffix: &str,
+    value: Value,
+    ttl: Value,
+    now: UnixTime,
+) -> Result<Option<Entry>, Error> {
+    let value = answer::string(value)?;
+    let Value::Int(ttl) = answer::checked(ttl)? else {
+        return Err(Error::Shape("no number where one belongs"));
+    };
+    // A life of -2 has ended between the two answers.
+    let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };
+    let expires = u64::try_from(ttl).ok().map(|s| now.plus(Duration::from_secs(s)).seconds());
+    Ok(Some(Entry { suffix: suffix.to_owned(), record: lenient(&value), expires }))
+}
+
+/// An entry by its line in the index, and its value.
+pub(super) fn listed((suffix, score): (String, String), value: Vec<u8>) -> Entry {
+    // Fractions do not occur; `inf` is no number of seconds and means never.
+    Entry { suffix, record: lenient(&value), expires: score.parse().ok() }
+}
+
+/// Where a page begins: the score and the name of the last line that was read.
+pub(super) fn place(after: Option<&str>) -> (&str, &str) {
+    after.and_then(|cursor| cursor.split_once(' ')).unwrap_or(("0", ""))
+}
+
+/// Where the next page begins, if there may be one.
+pub(super) fn cursor(names: &[(String, String)], limit: usize) -> Option<String> {
+    names.last().filter(|_| names.len() >= limit).map(|(name, score)| format!("{score} {name}"))
 }
 
 pub(super) fn lenient(value: &[u8]) -> Record {

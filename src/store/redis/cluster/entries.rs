@@ -18,8 +18,8 @@ use super::router::{Group, Kind};
 use super::slot;
 use crate::store::redis::answer;
 use crate::store::redis::entries::{
-    LIST, PLACES_MAX, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, lenient, put_command, scored_names,
-    wait_command, wait_deadline, waited, warn_mute,
+    LIST, PLACES_MAX, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, cursor, listed, living, place,
+    put_command, scored_names, wait_command, wait_deadline, waited, warn_mute,
 };
 use crate::store::redis::lookup::generation_text;
 use crate::store::redis::warnings;
@@ -151,14 +151,9 @@ impl Cluster {
         let mut answers =
             self.control.ask(&[group(&key, commands.to_vec())], self.deadline()).await;
         let mut values = answers.pop().unwrap_or(Err(Error::Lost))?.into_iter();
-        let value = answer::string(values.next().unwrap_or_default())?;
-        let Value::Int(ttl) = answer::checked(values.next().unwrap_or_default())? else {
-            return Err(Error::Shape("no number where one belongs"));
-        };
-        // A life of -2 has ended between the two answers.
-        let Some(value) = value.filter(|_| ttl != -2) else { return Ok(None) };
-        let expires = u64::try_from(ttl).ok().map(|s| now.plus(Duration::from_secs(s)).seconds());
-        Ok(Some(Entry { suffix: suffix.to_owned(), record: lenient(&value), expires }))
+        let mut next = || values.next().unwrap_or_default();
+        let (value, ttl) = (next(), next());
+        living(suffix, value, ttl, now)
     }
 
     /// As [`crate::store::Store::exist`]; the generation is that of the slots asked.
@@ -196,12 +191,12 @@ impl Cluster {
         limit: usize,
         after: Option<&str>,
     ) -> Result<Page, Error> {
-        let (score, name) = after.and_then(|cursor| cursor.split_once(' ')).unwrap_or(("0", ""));
+        let (score, name) = place(after);
         let mut list = redis::cmd("EVAL");
         list.arg(LIST).arg(1).arg(&self.names.index).arg(name).arg(score).arg(limit);
         let names =
             scored_names(self.control.run(&self.names.index, list, self.deadline()).await?)?;
-        let next = names.last().filter(|_| names.len() >= limit).map(|(n, s)| format!("{s} {n}"));
+        let next = cursor(&names, limit);
         let groups = names.iter().map(|(suffix, _)| {
             let key = self.entry_key(suffix);
             let mut get = redis::cmd("MGET");
@@ -211,12 +206,9 @@ impl Cluster {
         let groups: Vec<Group> = groups.collect();
         let mut entries = Vec::with_capacity(names.len());
         let answers = self.control.ask(&groups, self.deadline()).await;
-        for ((suffix, score), values) in names.into_iter().zip(answers) {
+        for (name, values) in names.into_iter().zip(answers) {
             let mut value = answer::strings(values?.pop().unwrap_or_default(), 1)?;
-            if let Some(value) = value.pop().flatten() {
-                let expires = score.parse().ok();
-                entries.push(Entry { suffix, record: lenient(&value), expires });
-            }
+            entries.extend(value.pop().flatten().map(|value| listed(name, value)));
         }
         Ok(Page { entries, next })
     }
