@@ -319,11 +319,7 @@ fn nothing_changes_while_it_cannot_be_written() {
     gateway.revoke_jti("before");
     let entries = redis.keys("postern:blocklist:jti:*").len();
     let size = std::fs::metadata(gateway.dir.path().join("audit.log")).unwrap().len();
-    let limit = |bytes: Option<u64>| {
-        let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
-        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
-    };
-    limit(Some(size + 100));
+    limit_file_sizes(&gateway, Some(size + 100));
     for _ in 0..3 {
         let answer = gateway.revoke(&json!({"jti": "during"})).expect(503);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -336,7 +332,7 @@ fn nothing_changes_while_it_cannot_be_written() {
     gateway.get("/api/x").send().refused(401);
     gateway.get("/api/x").bearer(&Token::good().sign(key())).send().expect(200);
     assert_eq!(Scrape::of(&gateway).get("postern_audit_up", &[]), Some(0.0));
-    limit(None);
+    limit_file_sizes(&gateway, None);
     gateway.revoke(&json!({"jti": "after"})).expect(201);
     assert_eq!(Scrape::of(&gateway).get("postern_audit_up", &[]), Some(1.0));
     let file = gateway.dir.path().join("audit.log");
@@ -344,6 +340,39 @@ fn nothing_changes_while_it_cannot_be_written() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(!text.contains("\"during\"") && text.contains("\"after\""), "{text}");
     is_good(&gateway.dir);
+}
+
+/// A new file that finds no room for its first line is not gone on with: the old one is, and the
+/// chain has no hole, neither at once nor after a kill.
+#[test]
+fn a_rotation_without_room_breaks_nothing() {
+    let app = Upstream::start();
+    let setup = audited(Setup::standard(&app));
+    let gateway = Gateway::start(&setup);
+    gateway.revoke_jti("before");
+    let [file, aside] = ["audit.log", "audit.log.1"].map(|name| gateway.dir.path().join(name));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    std::fs::rename(&file, &aside).unwrap();
+    // Room for what the state directory keeps, none for a line.
+    limit_file_sizes(&gateway, Some(256));
+    gateway.signal(Signal::HUP);
+    soon("the new file finds no room", || gateway.output().contains("no new audit log"));
+    assert_eq!(size(&file), 0, "nothing of a line is left in it");
+    limit_file_sizes(&gateway, None);
+    gateway.revoke_jti("after");
+    assert_eq!(size(&file), 0, "the old one is gone on with");
+    assert!(std::fs::read_to_string(&aside).unwrap().contains("\"after\""));
+    let gateway = Gateway::start_in(gateway.kill(), &setup);
+    gateway.revoke_jti("again");
+    let opening = &lines(&file)[0];
+    assert_eq!(opening["previous"], lines(&aside).pop().unwrap()["mac"], "{opening}");
+    is_good(&gateway.dir);
+}
+
+/// No file of the gateway may grow beyond so many bytes, as on a disk that is full.
+fn limit_file_sizes(gateway: &Gateway, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
+    prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }
 
 #[test]

@@ -195,7 +195,8 @@ impl Writer {
             at: messages.last().map_or(SystemTime::UNIX_EPOCH, |message| message.at),
         });
         let (mut lines, mut seq, mut mac) = (Vec::new(), self.head.seq, self.head.mac);
-        for message in missing.iter().chain(messages) {
+        // The number missed comes last: a file's first line is the one that opens it.
+        for message in messages.iter().chain(&missing) {
             seq += 1;
             let place = Place { seq, at: message.at, gateway: &self.head.gateway };
             let text = json(&message.event, place, &self.means.key, self.means.hashed);
@@ -283,8 +284,15 @@ impl Writer {
         let Means { path, key, .. } = &self.means;
         let found =
             LogFile::open(path, key, Some(&self.head)).map_err(|error| error.to_string())?;
-        self.file = found.file;
-        self.go_on(found.reached, found.repair).map_err(|error| error.to_string())?;
+        let (is_new, before) = (found.reached.is_none(), self.head.seq);
+        let old = std::mem::replace(&mut self.file, found.file);
+        if let Err(error) = self.go_on(found.reached, found.repair) {
+            // Without its first line nothing could follow from it; the old one still takes lines.
+            if is_new && self.head.seq == before {
+                self.file = old;
+            }
+            return Err(error.to_string());
+        }
         tracing::info!(seq = self.head.seq, mac = %self.head.mac, "a new audit log was begun");
         Ok(())
     }
