@@ -179,6 +179,12 @@ impl LogFile {
         Ok(found == end)
     }
 
+    /// Something else in place of the file.
+    #[cfg(test)]
+    pub(super) const fn of(path: PathBuf, file: File) -> Self {
+        Self { path, file, bytes: 0 }
+    }
+
     /// Adds lines, all or none of them.
     ///
     /// # Errors

@@ -4,6 +4,9 @@
 //! else within [`SYNC_AFTER`]. While the file cannot be written, changes are told so at once, and
 //! other events stay where they are.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,6 +74,10 @@ pub(super) struct Writer {
     left: Vec<Message>,
     /// By when what was written must be on disk.
     sync_by: Option<Instant>,
+    /// The last line of which a sync that failed leaves open whether it is on disk.
+    doubtful: Option<u64>,
+    /// When a new file that could not be begun is tried again.
+    renew_after: Option<Instant>,
 }
 
 /// What a writer works with.
@@ -100,10 +107,15 @@ impl Writer {
             synced: 0,
         });
         let path = means.path.clone();
-        let mut writer = Self { means, file: found.file, head, left: Vec::new(), sync_by: None };
+        let mut writer = Self::new(means, found.file, head);
         let begun = writer.go_on(found.reached, found.repair);
         begun.map_err(|source| OpenError::Io { path, source })?;
         Ok(writer)
+    }
+
+    fn new(means: Means, file: LogFile, head: Head) -> Self {
+        let (sync_by, doubtful, renew_after) = (None, None, None);
+        Self { means, file, head, left: Vec::new(), sync_by, doubtful, renew_after }
     }
 
     /// Writes until it is told to end, or until nobody is left who could tell it.
@@ -174,10 +186,13 @@ impl Writer {
             self.sync_by.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
         }
         let due = self.sync_by.is_some_and(|by| Instant::now() >= by);
-        if result.is_ok() && (due || !told.is_empty()) {
-            result = self.sync();
+        if due || (result.is_ok() && !told.is_empty()) {
+            result = result.and(self.sync());
         }
-        self.note_condition(&result);
+        // A line that was taken is no good sign yet: the disk has to say so.
+        if result.is_err() || self.sync_by.is_none() {
+            self.note_condition(&result);
+        }
         for waiter in told {
             let answer = result.as_ref().copied().map_err(|error| Unwritten(error.to_string()));
             drop(waiter.send(answer));
@@ -211,11 +226,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Brings everything to disk, and writes down how far it is known to be there.
+    ///
+    /// The system tells of lines that did not get there once, and then forgets that they have not:
+    /// that the next try goes well says nothing about them. It does about lines that were added
+    /// since, and the known end is the last of these, whatever has become of the ones before (a
+    /// hole that verifying finds).
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
+        if let Err(error) = self.file.sync() {
+            self.doubtful = Some(self.head.seq);
+            self.sync_by = Some(Instant::now() + TRY_AGAIN);
+            return Err(error);
+        }
         self.sync_by = None;
-        self.head.synced = self.head.seq;
-        self.write_head();
+        if self.doubtful.is_none_or(|doubtful| self.head.seq > doubtful) {
+            self.doubtful = None;
+            self.head.synced = self.head.seq;
+            self.write_head();
+        }
         Ok(())
     }
 
@@ -253,6 +281,7 @@ impl Writer {
 
     fn is_full(&self) -> bool {
         self.means.rotate_bytes.is_some_and(|limit| self.file.bytes() >= limit)
+            && self.renew_after.is_none_or(|after| Instant::now() >= after)
     }
 
     /// Moves the full file aside and begins a new one. When that does not work, the old one grows
@@ -267,6 +296,7 @@ impl Writer {
             return;
         }
         if let Err(error) = self.renew() {
+            self.renew_after = Some(Instant::now() + TRY_AGAIN);
             tracing::error!(error, "no new audit log can be begun; the old one grows on");
         }
     }
@@ -276,7 +306,7 @@ impl Writer {
         if !self.file.was_moved() {
             return Ok(());
         }
-        self.file.sync().map_err(|error| error.to_string())?;
+        self.sync().map_err(|error| error.to_string())?;
         self.renew()
     }
 
@@ -304,6 +334,9 @@ impl Writer {
         }
         if let Err(error) = self.sync().and_then(|()| self.means.head_file.sync()) {
             tracing::error!(%error, "the end of the audit log may not be on disk");
+        }
+        if let Some(seq) = self.doubtful {
+            tracing::error!(seq, "audit log lines up to this number may not be on disk");
         }
         // Kept elsewhere, this shows whether the end of the file was cut off.
         tracing::info!(seq = self.head.seq, mac = %self.head.mac, "the audit log ends here");
