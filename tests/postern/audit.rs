@@ -425,6 +425,11 @@ fn what_it_does_not_start_with() {
             "audit",
         ),
         ("an unknown word", setup.clone().set("audit", "hash", "[\"name\"]"), "cannot be hashed"),
+        (
+            "its own key",
+            setup.clone().set("audit", "file", "\"./audit.key\""),
+            "the file of its key",
+        ),
         ("too small", setup.clone().set("audit", "rotate", "\"1KiB\""), "rotate"),
     ] {
         let (code, said) = refuses_to_start(&broken);

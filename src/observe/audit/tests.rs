@@ -98,6 +98,40 @@ async fn a_torn_first_line_is_put_right() {
     assert_eq!(check(&dir).unwrap().lines, 3);
 }
 
+/// A name that was mistaken for the log's is refused, and the file is as it was: it may be the only
+/// copy of a key.
+#[tokio::test]
+async fn what_is_no_audit_log_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("audit.log");
+    for text in [
+        "base64:bm90IGEgbG9nIGJ1dCBhIGtleSwgYW5kIGEgbG9uZyBvbmU=",
+        "base64:bm90IGEgbG9nIGJ1dCBhIGtleSwgYW5kIGEgbG9uZyBvbmU=\n",
+        "[listen]\nhttps = \"0.0.0.0:443\"\n# the last line has no break",
+        "\0\0\0\0",
+        "{",
+        "{\"se",
+        "{\"sequence\":1",
+        "{\"seq\":1}\n{\"seq\":2,",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let begun = Audit::open(settings(&dir), dir.path());
+        // What a kill may have left of a first line is taken out.
+        if text.starts_with('{') && "{\"seq\":".starts_with(text) {
+            end(begun.unwrap()).await;
+            assert!(self::text(&dir).starts_with("{\"seq\":1,"), "{text:?}");
+            std::fs::remove_file(dir.path().join("audit-head.json")).unwrap();
+            continue;
+        }
+        let refused = begun.unwrap_err();
+        assert!(
+            matches!(refused, OpenError::Fault { fault: Fault::NotALine, .. }),
+            "{text:?}: {refused}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
 /// Each file opens with the last code of the one before, moved by hand or by size.
 #[tokio::test]
 async fn rotation_keeps_the_chain() {
