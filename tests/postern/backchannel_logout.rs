@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
 use crate::harness::keys::Key;
+use crate::harness::metrics::Scrape;
 use crate::harness::redis::Redis;
 use crate::harness::setup::{HOST, Setup};
 use crate::harness::tokens::{ISSUER, Token};
@@ -417,6 +418,48 @@ fn a_flood_is_cut_off() {
         not_accepted(from("192.0.2.2", &late));
     }
     executed(from("192.0.2.2", &sign(&logout().claim("sid", "s"))));
+}
+
+/// R40: many that fail a little each are cut off, too, and known senders are not; the 429s are
+/// counted where all are.
+#[test]
+fn a_flood_from_everywhere_is_cut_off() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&setup(&app).set("auth_failures", "rate", "\"off\"").set(
+        "listen",
+        "trusted_proxies",
+        "[\"127.0.0.1\"]",
+    ));
+    let from = |address: &str, token: &str| {
+        let form = format!("logout_token={token}");
+        gateway.post(PATH).header("X-Forwarded-For", address).form(&form)
+    };
+    executed(from("198.51.100.7", &sign(&logout().claim("sid", "a"))).send());
+    let stranger = Key::generate("ES256", &Key::shared("ES256").kid);
+    let forged = logout().claim("sid", "s").sign(&stranger);
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            let request = from(&format!("192.0.2.{worker}"), &forged);
+            let mut connection = gateway.https().connect();
+            scope.spawn(move || {
+                let mut sent = 0;
+                while request.on(&mut connection).unwrap().status == 400 {
+                    sent += 1;
+                    assert!(sent < 10_000, "nobody is cut off");
+                }
+            });
+        }
+    });
+    let good = sign(&logout().claim("sid", "s"));
+    let flood = || from("203.0.113.1", &forged).send();
+    let answer = (0..1000).map(|_| flood()).find(|answer| answer.status == 429);
+    let answer = answer.expect("whoever it is").refused(429);
+    let line = gateway.access_line(answer.header("x-request-id").unwrap());
+    assert_eq!(line["auth.reason"], "logout_flood");
+    executed(from("198.51.100.7", &good).send());
+    let labels = [("route", ""), ("by", "logout_flood")];
+    let counted = Scrape::of(&gateway).count("postern_rate_limited_total", &labels);
+    assert!(counted >= 9, "each worker's last and this one: {counted}");
 }
 
 /// A logout is written down like every revocation, and so is a token that was refused.

@@ -84,11 +84,14 @@ pub(super) async fn answer(
 fn may_cost(trip: &Trip) -> Result<(), Rejection> {
     match trip.worker.gateway.logouts.would_block(trip.client) {
         None => Ok(()),
-        Some(decision) => Err(Rejection::Limited(Box::new(Limited {
-            by: "logout_flood",
-            retry_after: retry_after(&decision),
-            fields: Vec::new(),
-        }))),
+        Some(decision) => {
+            trip.series().limited("logout_flood");
+            Err(Rejection::Limited(Box::new(Limited {
+                by: "logout_flood",
+                retry_after: retry_after(&decision),
+                fields: Vec::new(),
+            })))
+        }
     }
 }
 
