@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
+use crate::harness::jwks_server::{JwksServer, Page};
 use crate::harness::keys::Key;
 use crate::harness::metrics::Scrape;
 use crate::harness::redis::Redis;
@@ -418,6 +419,33 @@ fn a_flood_is_cut_off() {
         not_accepted(from("192.0.2.2", &late));
     }
     executed(from("192.0.2.2", &sign(&logout().claim("sid", "s"))));
+}
+
+/// Nor is a provider that is down a way around that: without a kid each key is tried in vain before
+/// anybody knows that there may be newer ones.
+#[test]
+fn a_flood_is_cut_off_while_the_keys_cannot_be_fetched() {
+    let (app, provider) = (Upstream::start(), JwksServer::start());
+    let key = Key::shared("ES256");
+    provider.set("/jwks", Page::keys(&[key]));
+    let lines = format!(
+        "backchannel_logout = {{ client_id = \"{CLIENT}\" }}\njwks_url = \"{}/jwks\"\n\
+         algorithms = [\"ES256\"]\ncooldown = \"1s\"",
+        provider.origin()
+    );
+    let setup = Setup::standard(&app).without_table("name = \"main\"");
+    let setup = setup.issuer("main", &lines, &[]).set("auth_failures", "rate", "\"5/1h\"");
+    let gateway = Gateway::start(&setup);
+    executed(send(&gateway, &sign(&logout().claim("sid", "s"))));
+    provider.set("/jwks", Page::status(500));
+    let stranger = Key::generate("ES256", "any");
+    let forged = logout().claim("sid", "s").header("kid", "(absent)").sign(&stranger);
+    for _ in 0..5 {
+        send(&gateway, &forged).expect(503);
+    }
+    let answer = send(&gateway, &forged).refused(429);
+    let line = gateway.access_line(answer.header("x-request-id").unwrap());
+    assert_eq!(line["auth.reason"], "auth_failures");
 }
 
 /// R40: many that fail a little each are cut off, too, and known senders are not; the 429s are

@@ -107,7 +107,13 @@ async fn read(trip: &Trip, token: &str, now: UnixTime) -> Result<LogoutToken, Re
     let gateway = trip.worker.gateway.clone();
     match gateway.providers.look_again(&wanted).await {
         Looked::Unknown => Err(refused(trip, &refusal).await),
-        Looked::Unavailable => Err(unavailable("keys_unavailable")),
+        Looked::Unavailable => {
+            // A signature was computed in vain, whatever newer keys may say of it.
+            if refusal == LogoutTokenError::Token(VerifyError::Signature) {
+                note_failure(trip);
+            }
+            Err(unavailable("keys_unavailable"))
+        }
         Looked::Again => {
             let current = gateway.policy.load_full();
             if !current.is_same_configuration(&trip.policy) {
