@@ -502,20 +502,42 @@ fn each_logout_is_in_the_audit_log() {
     let token = logout().claim("sid", "s");
     executed(send(&gateway, &sign(&token)));
     not_accepted(send(&gateway, &sign(&logout())));
+    not_accepted(send(&gateway, &sign(&token)));
+    gateway.post(PATH).form("").send().expect(400);
+    gateway.revoke(&json!({ "kid": Key::shared("ES256").kid })).expect(201);
+    let by_revoked = logout().claim("sid", "s");
+    not_accepted(send(&gateway, &sign(&by_revoked)));
     let mut events = Vec::new();
-    soon("both are written", || {
+    soon("all are written", || {
         let text = std::fs::read_to_string(gateway.dir.path().join("audit.log")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events = lines
             .filter(|line| line["event"] == "logout" || line["actor"] == "backchannel-logout")
             .collect();
-        events.len() == 3
+        events.len() == 6
     });
     let outcomes: Vec<_> = events.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
-    assert_eq!(outcomes, ["asked", "done", "refused"], "{events:?}");
+    let refused = ["refused"; 4];
+    assert_eq!(outcomes, [&["asked", "done"][..], &refused].concat(), "{events:?}");
     assert_eq!(events[1]["event"], "revocation");
     assert_eq!((&events[1]["jti"], &events[1]["issuer"]), (&json!(token.jti()), &json!(ISSUER)));
-    assert_eq!(events[2]["reason"], "logout_nobody");
+    // Who it says it is, once it has verified.
+    for (line, reason, jti) in [
+        (&events[2], "logout_nobody", None),
+        (&events[3], "logout_replayed", Some(token.jti())),
+        (&events[4], "logout_form", None),
+        (&events[5], "revoked", Some(by_revoked.jti())),
+    ] {
+        assert_eq!(line["reason"], reason, "{line}");
+        let issuer = jti.map(|_| ISSUER);
+        assert_eq!((&line["jti"], &line["issuer"]), (&json!(jti), &json!(issuer)), "{line}");
+        assert_eq!(line["address"], "127.0.0.1");
+        let said = gateway.stderr().text();
+        let said = said.lines().find(|said| said.contains(line["request_id"].as_str().unwrap()));
+        let said = said.expect("a line in the application log");
+        assert!(said.contains("a logout token was refused") && said.contains(reason), "{said}");
+        assert_eq!(said.contains("\"jti\""), jti.is_some(), "{said}");
+    }
 }
 
 /// A key that was stolen signs logouts no more than access tokens.
