@@ -1,25 +1,24 @@
 //! OpenID Connect Back-Channel Logout 1.0 ("BCL"): a provider ends a session, and no gateway lets
-//! its tokens through any more. A real provider's is in `provider_logout.rs`.
+//! its tokens through any more. A real provider's is in `provider_logout.rs`, what floods do is in
+//! `logout_floods.rs`.
 
 use serde_json::{Value, json};
 
 use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
-use crate::harness::jwks_server::{JwksServer, Page};
 use crate::harness::keys::Key;
-use crate::harness::metrics::Scrape;
 use crate::harness::redis::Redis;
 use crate::harness::setup::{HOST, Setup};
 use crate::harness::tokens::{ISSUER, Token};
 use crate::harness::upstream::Upstream;
 use crate::harness::{each, eventually, soon, unix_now};
 
-const PATH: &str = "/_postern/backchannel-logout";
-const CLIENT: &str = "gateway";
+pub const PATH: &str = "/_postern/backchannel-logout";
+pub const CLIENT: &str = "gateway";
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// [`Setup::standard`] with an issuer that may end sessions.
-fn setup(app: &Upstream) -> Setup {
+pub fn setup(app: &Upstream) -> Setup {
     setup_with(app, "")
 }
 
@@ -32,29 +31,29 @@ fn setup_with(app: &Upstream, lines: &str) -> Setup {
 }
 
 /// A logout token that is accepted once something says whose session it ends.
-fn logout() -> Token {
+pub fn logout() -> Token {
     let now = unix_now();
     let token = Token::good().header("typ", "logout+jwt").claim("aud", CLIENT).without("sub");
     token.claim("iat", now).claim("exp", now + 120).claim("events", json!({ EVENT: {} }))
 }
 
-fn sign(token: &Token) -> String {
+pub fn sign(token: &Token) -> String {
     token.sign(Key::shared("ES256"))
 }
 
-fn send(gateway: &Gateway, token: &str) -> Answer {
+pub fn send(gateway: &Gateway, token: &str) -> Answer {
     gateway.post(PATH).form(&format!("logout_token={token}")).send()
 }
 
 /// Executed, and said so as BCL §2.8 has it.
-fn executed(answer: Answer) {
+pub fn executed(answer: Answer) {
     let answer = answer.expect(200);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.body, b"");
 }
 
 /// Refused as BCL §2.8 has it, and in the same words whatever the cause.
-fn not_accepted(answer: Answer) -> Answer {
+pub fn not_accepted(answer: Answer) -> Answer {
     let answer = answer.expect(400);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -386,108 +385,6 @@ fn what_is_not_configured_is_not_there() {
     gateway.post(PATH).form(&form).send().refused(404);
     executed(gateway.post("/auth/own/backchannel-logout").form(&form).send());
     app.saw_nothing("neither there nor here");
-}
-
-/// R40: whoever fails too often is not listened to; others are.
-#[test]
-fn a_flood_is_cut_off() {
-    let app = Upstream::start();
-    let limited = setup(&app).set("auth_failures", "rate", "\"5/1h\"").set(
-        "listen",
-        "trusted_proxies",
-        "[\"127.0.0.1\"]",
-    );
-    let gateway = Gateway::start(&limited);
-    let from = |address: &str, token: &str| {
-        let form = format!("logout_token={token}");
-        gateway.post(PATH).header("X-Forwarded-For", address).form(&form).send()
-    };
-    let stranger = Key::generate("ES256", &Key::shared("ES256").kid);
-    for _ in 0..5 {
-        not_accepted(from("192.0.2.1", &logout().claim("sid", "s").sign(&stranger)));
-    }
-    let good = sign(&logout().claim("sid", "s"));
-    let answer = from("192.0.2.1", &good).refused(429);
-    let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=3600).contains(&after), "{after}");
-    let line = gateway.access_line(answer.header("x-request-id").unwrap());
-    assert_eq!(line["auth.reason"], "auth_failures");
-    executed(from("192.0.2.2", &good));
-    // A late delivery is nobody's attack.
-    for _ in 0..10 {
-        let late = sign(&logout().claim("sid", "s").claim("iat", unix_now() - 300));
-        not_accepted(from("192.0.2.2", &late));
-    }
-    executed(from("192.0.2.2", &sign(&logout().claim("sid", "s"))));
-}
-
-/// Nor is a provider that is down a way around that: without a kid each key is tried in vain before
-/// anybody knows that there may be newer ones.
-#[test]
-fn a_flood_is_cut_off_while_the_keys_cannot_be_fetched() {
-    let (app, provider) = (Upstream::start(), JwksServer::start());
-    let key = Key::shared("ES256");
-    provider.set("/jwks", Page::keys(&[key]));
-    let lines = format!(
-        "backchannel_logout = {{ client_id = \"{CLIENT}\" }}\njwks_url = \"{}/jwks\"\n\
-         algorithms = [\"ES256\"]\ncooldown = \"1s\"",
-        provider.origin()
-    );
-    let setup = Setup::standard(&app).without_table("name = \"main\"");
-    let setup = setup.issuer("main", &lines, &[]).set("auth_failures", "rate", "\"5/1h\"");
-    let gateway = Gateway::start(&setup);
-    executed(send(&gateway, &sign(&logout().claim("sid", "s"))));
-    provider.set("/jwks", Page::status(500));
-    let stranger = Key::generate("ES256", "any");
-    let forged = logout().claim("sid", "s").header("kid", "(absent)").sign(&stranger);
-    for _ in 0..5 {
-        send(&gateway, &forged).expect(503);
-    }
-    let answer = send(&gateway, &forged).refused(429);
-    let line = gateway.access_line(answer.header("x-request-id").unwrap());
-    assert_eq!(line["auth.reason"], "auth_failures");
-}
-
-/// R40: many that fail a little each are cut off, too, and known senders are not; the 429s are
-/// counted where all are.
-#[test]
-fn a_flood_from_everywhere_is_cut_off() {
-    let app = Upstream::start();
-    let gateway = Gateway::start(&setup(&app).set("auth_failures", "rate", "\"off\"").set(
-        "listen",
-        "trusted_proxies",
-        "[\"127.0.0.1\"]",
-    ));
-    let from = |address: &str, token: &str| {
-        let form = format!("logout_token={token}");
-        gateway.post(PATH).header("X-Forwarded-For", address).form(&form)
-    };
-    executed(from("198.51.100.7", &sign(&logout().claim("sid", "a"))).send());
-    let stranger = Key::generate("ES256", &Key::shared("ES256").kid);
-    let forged = logout().claim("sid", "s").sign(&stranger);
-    std::thread::scope(|scope| {
-        for worker in 0..8 {
-            let request = from(&format!("192.0.2.{worker}"), &forged);
-            let mut connection = gateway.https().connect();
-            scope.spawn(move || {
-                let mut sent = 0;
-                while request.on(&mut connection).unwrap().status == 400 {
-                    sent += 1;
-                    assert!(sent < 10_000, "nobody is cut off");
-                }
-            });
-        }
-    });
-    let good = sign(&logout().claim("sid", "s"));
-    let flood = || from("203.0.113.1", &forged).send();
-    let answer = (0..1000).map(|_| flood()).find(|answer| answer.status == 429);
-    let answer = answer.expect("whoever it is").refused(429);
-    let line = gateway.access_line(answer.header("x-request-id").unwrap());
-    assert_eq!(line["auth.reason"], "logout_flood");
-    executed(from("198.51.100.7", &good).send());
-    let labels = [("route", ""), ("by", "logout_flood")];
-    let counted = Scrape::of(&gateway).count("postern_rate_limited_total", &labels);
-    assert!(counted >= 9, "each worker's last and this one: {counted}");
 }
 
 /// A logout is written down like every revocation, and so is a token that was refused.

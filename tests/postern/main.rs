@@ -27,6 +27,7 @@ mod blocklist;
 mod revocations;
 mod two_gateways;
 mod backchannel_logout;
+mod logout_floods;
 mod provider_logout;
 mod sentinel;
 mod cluster;
