@@ -76,6 +76,8 @@ pub struct Blocklist {
     watcher: JoinHandle<()>,
     /// What other gateways say is heard while it is kept.
     ear: Option<Ear>,
+    /// Losses that earlier runs have noticed.
+    lost_before: u64,
     checking: tokio::sync::Mutex<Checking>,
 }
 
@@ -160,6 +162,7 @@ impl Blocklist {
             if store.is_embedded() { None } else { Some(Remembered::open(state_dir)?) };
         let ledger = LedgerFile::open(state_dir)?;
         let known = ledger.read();
+        let lost_before = known.lost;
         let (sender, sightings) = mpsc::channel(SIGHTINGS);
         let shared = Arc::new(Shared {
             store,
@@ -180,7 +183,8 @@ impl Blocklist {
         shared.settle(now).await;
         let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
         let checking = Checking { check: Check::EveryRequest, follower: None };
-        Ok(Self { shared, watcher, ear: None, checking: tokio::sync::Mutex::new(checking) })
+        let checking = tokio::sync::Mutex::new(checking);
+        Ok(Self { shared, watcher, ear: None, lost_before, checking })
     }
 
     /// Listens for what other gateways revoke, and announces it. To be called inside the main
@@ -350,6 +354,13 @@ impl Blocklist {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// How often entries were lost before this was opened; [`Status::lost`] counts on from there,
+    /// and may have done so at the first contact already.
+    #[must_use]
+    pub const fn lost_before(&self) -> u64 {
+        self.lost_before
     }
 
     /// Where changes are announced, and listened to.

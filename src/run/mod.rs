@@ -167,7 +167,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         blocklist: parts.blocklist.clone(),
         files,
         again: None,
-        lost: parts.blocklist.status().lost,
+        lost: parts.blocklist.lost_before(),
     };
     wait_for_the_end(inbox, signals, reloader, &limiters).await;
     admin.draining.store(true, Ordering::Release);
