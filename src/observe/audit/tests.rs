@@ -347,6 +347,21 @@ async fn what_is_missed_is_counted() {
     assert_eq!(audit.status(), Some(Status { up: true, missed: 2 }));
 }
 
+/// A disk that hangs (a dead network drive) refuses changes; it does not hold up who makes them,
+/// also when the queue is full of others that wait.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_up_nobody_for_long() {
+    let (urgent, _changes) = mpsc::channel(1);
+    let (notes, _noted) = mpsc::channel(1);
+    let audit = Audit(Some(Arc::new(Shared { urgent, notes, condition: Arc::default() })));
+    for what in ["the disk", "room"] {
+        let begun = tokio::time::Instant::now();
+        audit.record(event(0)).await.unwrap_err();
+        assert_eq!(begun.elapsed(), DISK_WAIT, "{what}");
+    }
+    audit.reopen().await.unwrap_err();
+}
+
 #[tokio::test]
 async fn off_takes_everything() {
     let audit = Audit::off();
