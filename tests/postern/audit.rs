@@ -297,12 +297,18 @@ fn verify_names_the_first_broken_line() {
         (&["--key-file", "k", "nowhere.log"], KEY, 2),
         (&["--key-env", "UNSET_KEY", "copy.log"], KEY, 2),
         (&["copy.log"], KEY, 2),
+        // Nobody could tell whether the end is missing: that is not "good".
+        (&["--key-file", "k", "--state", ".", "copy.log"], KEY, 2),
     ] {
         let output = with_key(arguments, key);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(!said.contains(key.trim()), "{said}");
     }
+    let head = dir.path().join("state/audit-head.json");
+    std::fs::copy(head, bare.path().join("audit-head.json")).unwrap();
+    let held = with_key(&["--key-file", "k", "--state", ".", "copy.log"], KEY);
+    assert!(held.status.success() && held.stderr.is_empty());
     let json = with_key(&["--key-file", "k", "copy.log", "--format", "json"], KEY);
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["lines"], all.len());
@@ -437,6 +443,26 @@ fn what_it_does_not_start_with() {
         assert!(!said.contains("too short\n"), "{what}: {said}");
         assert!(said.to_lowercase().contains(word), "{what}: {said}");
     }
+}
+
+/// A log that is gone altogether has no line that could be wrong: the next start says it, in the
+/// application log and in the chain.
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let app = Upstream::start();
+    let setup = audited(Setup::standard(&app));
+    let gateway = Gateway::start(&setup);
+    gateway.revoke_jti("a");
+    assert!(!gateway.output().contains("empty or absent"), "the first start of all");
+    let dir = gateway.kill();
+    let written = log(&dir).len();
+    std::fs::remove_file(dir.path().join("audit.log")).unwrap();
+    let gateway = Gateway::start_in(dir, &setup);
+    soon("a warning", || gateway.stderr().text().contains("empty or absent"));
+    let repair = &log(&gateway.dir)[1];
+    assert_eq!((&repair["event"], &repair["empty_after"]), (&json!("repair"), &json!(written)));
+    let said = String::from_utf8(verify(&gateway.dir).stdout).unwrap();
+    assert!(said.contains(&format!("of the {written} lines before, nothing is said")), "{said}");
 }
 
 /// `postern revoke` without a gateway writes to the store itself, and to the log.

@@ -33,7 +33,8 @@ pub enum Kind {
     Open,
     /// The configuration was read again.
     Reload,
-    /// A line that was cut short was taken out of the file.
+    /// The file did not end as it should: a line that was cut short was taken out, lines are
+    /// missing, or there was no file.
     Repair,
     /// A token, session, user, client, issuer or key was revoked.
     Revocation,

@@ -91,6 +91,7 @@ impl LogFile {
             EndError::Io(source) => io(source),
         })?;
         let mut repair = torn.map(|torn| {
+            tracing::warn!("a line of the audit log was cut short and was taken out");
             Event::new(Kind::Repair, Outcome::Done)
                 .detail("torn_bytes", torn.len())
                 .detail("torn_sha256", HEXLOWER.encode(digest(&SHA256, &torn).as_ref()))
@@ -101,6 +102,10 @@ impl LogFile {
         {
             // The end is gone: the chain goes on from what was there, so that the gap stays
             // visible for ever.
+            tracing::error!(
+                "the end of the audit log is missing: lines that were on disk are gone; the chain \
+                 shows the gap"
+            );
             let missing = Event::new(Kind::Repair, Outcome::Failed)
                 .detail("missing_from", reached.seq.saturating_add(1))
                 .detail("missing_to", head.synced);

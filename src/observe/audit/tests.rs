@@ -160,8 +160,13 @@ async fn rotation_keeps_the_chain() {
     }
     // Moved away while nothing runs: the state directory knows how to go on.
     std::fs::rename(dir.path().join("audit.log"), dir.path().join("audit.log.away")).unwrap();
+    let written = head_of(&dir).seq;
     run(&dir, 1).await;
     check(&dir).unwrap();
+    // Moved, or removed: the log says that the file was not there.
+    let repair = text(&dir).lines().nth(1).unwrap().to_owned();
+    let says = |what: &str| repair.contains(what);
+    assert!(says("\"repair\"") && says(&format!("\"empty_after\":{written}")), "{repair}");
     // A file in the middle is missing.
     let gone = &report.files[4];
     std::fs::remove_file(gone).unwrap();

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -98,7 +98,12 @@ impl Writer {
     ///
     /// [`OpenError`].
     pub(super) fn open(means: Means, head: Option<Head>) -> Result<Self, OpenError> {
-        let found = LogFile::open(&means.path, &means.key, head.as_ref())?;
+        let mut found = LogFile::open(&means.path, &means.key, head.as_ref())?;
+        if let (None, Some(head)) = (&found.reached, &head)
+            && head.seq > 0
+        {
+            found.repair = Some(nothing_there(&means.path, head.seq, found.repair));
+        }
         let head = head.unwrap_or_else(|| Head {
             gateway: uuid::Uuid::new_v4().to_string(),
             seq: 0,
@@ -270,7 +275,7 @@ impl Writer {
                     .detail("key", self.means.key.id()),
             ),
         }
-        events.extend(repair.inspect(say_repair));
+        events.extend(repair);
         let messages: Vec<Message> = events.into_iter().map(Message::now).collect();
         if !messages.is_empty() {
             self.append(&messages)?;
@@ -366,16 +371,17 @@ impl Message {
     }
 }
 
-fn say_repair(event: &Event) {
-    match event.outcome {
-        Outcome::Failed => tracing::error!(
-            "the end of the audit log is missing: lines that were on disk are gone; the chain \
-             shows the gap"
-        ),
-        Outcome::Asked | Outcome::Done | Outcome::Refused => {
-            tracing::warn!("a line of the audit log was cut short and was taken out");
-        }
-    }
+/// Lines were written, and the file that they should be in is empty or absent: moved away while
+/// nothing ran, or removed. Nobody but the operator knows which; the chain keeps that it was so.
+fn nothing_there(path: &Path, written: u64, repair: Option<Event>) -> Event {
+    let file = path.display();
+    tracing::warn!(
+        %file, written,
+        "the audit log is empty or absent, and lines were written before: if nobody has moved it \
+         away, it was removed"
+    );
+    let repair = repair.unwrap_or_else(|| Event::new(Kind::Repair, Outcome::Done));
+    repair.detail("empty_after", written)
 }
 
 async fn pause(until: Option<Instant>) {
