@@ -21,6 +21,7 @@ mod harness_itself;
 mod admin;
 mod apps;
 mod audit;
+mod audit_files;
 
 mod authorise;
 mod blocklist;
