@@ -192,7 +192,9 @@ impl Writer {
         }
         let due = self.sync_by.is_some_and(|by| Instant::now() >= by);
         if due || (result.is_ok() && !told.is_empty()) {
-            result = result.and(self.sync());
+            // Also after lines that did not fit: those before them have waited long enough.
+            let synced = self.sync();
+            result = result.and(synced);
         }
         // A line that was taken is no good sign yet: the disk has to say so.
         if result.is_err() || self.sync_by.is_none() {

@@ -69,9 +69,8 @@ pub(super) async fn answer(
     };
     let Some(token) = form.only("logout_token") else {
         note_failure(trip);
-        let reason = "logout_form";
-        sender.note(reason, &ONE_TOKEN, None).await;
-        return Err(invalid(reason, ONE_TOKEN));
+        sender.note("logout_form", &ONE_TOKEN, None).await;
+        return Err(invalid("logout_form", ONE_TOKEN));
     };
     let now = UnixTime::now();
     let logout = match read(trip, &token, now).await? {
