@@ -69,8 +69,8 @@ pub(super) fn run(args: &AuditArgs, out: &mut dyn Write, err: &mut dyn Write) ->
             if task.head.is_none() {
                 let _ = writeln!(
                     err,
-                    "postern: without a state directory that knows the last line, nobody knows whether \
-                     the end is missing"
+                    "postern: without a state directory that knows the last line, nobody knows \
+                     whether the end is missing"
                 );
             }
             u8::from(writeln!(out, "{}", shown(&report, args.format)).is_err())

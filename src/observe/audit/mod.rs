@@ -39,8 +39,8 @@ const QUEUE_CHANGES: usize = 256;
 /// How long a denial waits for room. Then it is counted as missed, and its request goes on to be
 /// denied.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
-/// How long a change waits for the disk. Then it is refused: whoever waits may have signals to take,
-/// and a disk that hangs must not take the gateway with it.
+/// How long a change waits for the disk. Then it is refused: whoever waits may have signals to
+/// take, and a disk that hangs must not take the gateway with it.
 const DISK_WAIT: Duration = Duration::from_secs(5);
 
 /// The line is not known to be on disk, so that what it says must not be done.
