@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -12,6 +13,8 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use super::{Entry, Error, Found, Hit, Hits, OpenError, Page, Place};
 use crate::time::UnixTime;
 use crate::token::Lookup;
+
+mod families;
 
 /// Suffix → entry as JSON.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blocklist");
@@ -36,6 +39,8 @@ struct Inner {
     entries: RwLock<HashMap<Box<str>, Kept, foldhash::fast::RandomState>>,
     /// Held from reading what is there to changing the copy, so that both change in step.
     writing: Mutex<()>,
+    /// The latest second at which a login or a rotation was dated.
+    latest: AtomicI64,
 }
 
 /// What the copy holds of an entry.
@@ -61,6 +66,7 @@ impl Embedded {
             generation,
             entries: RwLock::new(entries),
             writing: Mutex::new(()),
+            latest: AtomicI64::new(0),
         })))
     }
 

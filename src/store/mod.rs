@@ -13,6 +13,10 @@ use std::time::Duration;
 pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
+pub use self::family::{
+    Advanced, Begun, Dead, Families, KeptSession, Live, Login, NewFamily, Standing, Step, Terms,
+    Trace,
+};
 pub use self::meter::{Level, Meter, Outcome};
 pub use self::redis::Counter;
 #[cfg(test)]
@@ -25,6 +29,7 @@ use crate::token::Lookup;
 mod embedded;
 mod entry;
 mod error;
+mod family;
 mod meter;
 mod redis;
 mod settings;
@@ -227,7 +232,9 @@ impl Store {
     /// No certain answer.
     pub async fn sweep(&self, now: UnixTime) -> Result<u64, Error> {
         match &self.0 {
-            Engine::Embedded(embedded) => Ok(embedded.sweep(now).await? as u64),
+            Engine::Embedded(embedded) => {
+                Ok((embedded.sweep(now).await? + embedded.sweep_families(now).await?) as u64)
+            }
             Engine::Redis(redis) => redis.sweep().await,
         }
     }

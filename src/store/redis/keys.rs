@@ -17,6 +17,12 @@ pub(super) struct Names {
     pub(super) index: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}refresh:`
+    pub(super) family: String,
+    /// `{prefix}session:`
+    pub(super) session: String,
+    /// `{prefix}sessions:`, the list of a subject's families
+    pub(super) subject: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -27,6 +33,9 @@ impl Names {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
             limit: format!("{prefix}limit:"),
+            family: format!("{prefix}refresh:"),
+            session: format!("{prefix}session:"),
+            subject: format!("{prefix}sessions:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })
