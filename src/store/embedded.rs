@@ -99,6 +99,11 @@ impl Embedded {
         self.0.read().len()
     }
 
+    /// `now`, or the latest moment that was acted upon.
+    pub(crate) fn time(&self, now: UnixTime) -> UnixTime {
+        self.0.not_before_the_latest(now)
+    }
+
     /// The id that the database was given when it was made.
     pub(crate) fn generation(&self) -> Arc<str> {
         Arc::clone(&self.0.generation)

@@ -239,14 +239,15 @@ impl Store {
         }
     }
 
-    /// The store's own clock, which all its gateways share; `now` for the embedded one.
+    /// The store's own clock, which all its gateways share; `now` for the embedded one, or the
+    /// latest moment at which it has dated a login or a rotation.
     ///
     /// # Errors
     ///
     /// No certain answer.
     pub async fn time(&self, now: UnixTime) -> Result<UnixTime, Error> {
         match &self.0 {
-            Engine::Embedded(_) => Ok(now),
+            Engine::Embedded(embedded) => Ok(embedded.time(now)),
             Engine::Redis(redis) => redis.time().await,
         }
     }
