@@ -31,6 +31,9 @@ pub struct IssuerSettings {
     pub check: TokenCheck,
     /// Which `typ` is taken.
     pub token_type: TokenType,
+    /// For the tokens that Postern issues itself: how long a login may be renewed. `None` for
+    /// every other issuer, of whose logins nothing is known.
+    pub renewable: Option<Duration>,
     /// Current and previous keys, as far as they are configured; what a provider publishes is
     /// added by [`super::Issuers::with_fetched`].
     pub keys: Vec<VerificationKey>,
@@ -91,6 +94,7 @@ impl IssuerSettings {
             claims: ClaimMapping::default(),
             check: TokenCheck::default(),
             token_type: TokenType::default(),
+            renewable: None,
             keys: Vec::new(),
         }
     }
@@ -122,11 +126,13 @@ impl IssuerSettings {
             claims,
             check,
             token_type,
+            renewable,
             keys: _,
         } = self;
         let text = format!(
             "{name:?} {issuer:?} {audiences:?} {algorithms:?} {leeway:?} {max_lifetime:?} \
-             {max_age:?} {required_claims:?} {claims:?} {check:?} {token_type:?} {extra_keys:?}"
+             {max_age:?} {required_claims:?} {claims:?} {check:?} {token_type:?} \
+             {renewable:?} {extra_keys:?}"
         );
         super::keys::sha256(&[text.as_bytes()])
     }

@@ -191,11 +191,7 @@ impl Blocklist {
     }
 
     /// Up to which second tokens are refused, by the clock as it is now.
-    async fn issued_before(
-        &self,
-        what: &Revocation,
-        now: UnixTime,
-    ) -> Result<Option<i64>, Error> {
+    async fn issued_before(&self, what: &Revocation, now: UnixTime) -> Result<Option<i64>, Error> {
         match what.issued_before {
             Some(IssuedBefore::At(time)) => Ok(Some(time.seconds())),
             Some(IssuedBefore::Now { leeway }) => {
@@ -228,6 +224,12 @@ impl Blocklist {
             items: page.entries.iter().filter_map(Item::of).collect(),
             next: page.next.as_deref().map(revocation::wrap_cursor),
         })
+    }
+
+    /// The store that it asks, for whoever keeps something beside the blocklist.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
     }
 
     /// Lifts a revocation; `false` when there is no entry of this id.

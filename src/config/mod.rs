@@ -37,6 +37,7 @@ mod size;
 mod admin;
 mod identity;
 mod issuer;
+mod issuing;
 mod limits;
 mod listen;
 mod log;
@@ -64,6 +65,7 @@ pub use duration::{Leeway, Period, Reuse};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{ClaimMap, Issuer, Key, Text};
+pub use issuing::{IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};
@@ -121,6 +123,8 @@ pub struct Config {
     pub log: Log,
     /// `[[issuers]]`: whose tokens are believed.
     pub issuers: Vec<Spanned<Issuer>>,
+    /// `[issuing]`: Postern as an issuer; without it, none.
+    pub issuing: Option<Spanned<Issuing>>,
     /// `[upstreams.NAME]`: the services behind.
     pub upstreams: BTreeMap<Spanned<String>, Upstream>,
     /// `[[routes]]`: which request goes where, and who may send it.

@@ -3,6 +3,7 @@
 
 mod identity;
 mod issuers;
+mod issuing;
 mod listen;
 mod providers;
 mod routes;
@@ -31,6 +32,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     store::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
+    issuing::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     identity::validate(&config.identity, problems);

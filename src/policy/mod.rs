@@ -6,6 +6,7 @@
 pub mod canonical;
 pub mod compile;
 pub mod identity;
+mod issuing;
 pub mod origin;
 pub mod provider;
 pub mod reserved;
@@ -18,5 +19,6 @@ pub mod trusted;
 pub mod upstream;
 
 pub use compile::{Access as FileAccess, Context, compile};
+pub use issuing::{Issuing, IssuingKey, LOCAL};
 pub use route::Route;
 pub use snapshot::{ClientTimeouts, RequestLimits, Snapshot};

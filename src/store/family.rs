@@ -31,6 +31,8 @@ pub struct Login {
     pub client: String,
     /// The account's name, under which roles are read anew.
     pub account: String,
+    /// What was known of the account at the login, in the issuer's words.
+    pub known: String,
     /// When it was, by the store's clock.
     pub at: UnixTime,
     /// The hash under which a browser's session is kept, for a login with a cookie.
@@ -289,6 +291,18 @@ impl Families {
         match &self.0 {
             Engine::Embedded(embedded) => embedded.look_at_family(sid, terms, now).await,
             Engine::Redis(redis) => redis.look(sid, terms).await,
+        }
+    }
+
+    /// The names of a subject's families; some may be over, or revoked.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer.
+    pub async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.sids(subject).await,
+            Engine::Redis(redis) => redis.sids(subject).await,
         }
     }
 

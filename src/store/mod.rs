@@ -289,6 +289,20 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What the server's settings mean for logins and refreshes, in words for the log.
+    ///
+    /// # Errors
+    ///
+    /// No answer.
+    pub async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
+        match &self.0 {
+            Engine::Embedded(_) => Ok(Vec::new()),
+            Engine::Redis(redis) => redis.issuing_warnings().await,
+        }
+    }
+}
+
 impl WorkerStore {
     /// What stands against a token, as of a moment after this was called (invariant 9).
     ///

@@ -1,6 +1,7 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
 mod issuers;
+mod issuing;
 mod providers;
 mod routes;
 mod upstreams;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identity::{IdentityHeaders, Preset};
+use super::issuing::Issuing;
 use super::origin::Origin;
 use super::reserved::ReservedNames;
 use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot};
@@ -55,7 +57,8 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let mut problems = Problems::new();
     let tls = tls_server(config, context, &mut problems);
     let upstreams = upstreams::compile(config, context, &mut problems);
-    let issuers = issuers(config, context, &mut problems);
+    let issuing = issuing::compile(config, context, &mut problems);
+    let issuers = issuers(config, context, issuing.as_ref(), &mut problems);
     let routes = routes::compile(config, context, &upstreams, &mut problems);
     let tables = routes::tables(config, &mut problems);
     let identity = identity(config, &mut problems);
@@ -75,6 +78,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         paths_fold: tables.paths_fold,
         routes,
         issuers,
+        issuing: issuing.map(Arc::new),
         key_sources: providers.key_sources,
         introspections: providers.introspections,
         reserved,
@@ -152,10 +156,15 @@ fn tls_server(
 fn issuers(
     config: &Config,
     context: Context<'_>,
+    issuing: Option<&Issuing>,
     problems: &mut Problems,
 ) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
     let mut compiled = issuers::compile(config, context, problems);
+    match issuing.map(Issuing::verifier).transpose() {
+        Ok(local) => compiled.entries.extend(local),
+        Err(error) => problems.push(Problem::new(format!("[issuing] {error}"))),
+    }
     let extra: Vec<ExtraKey> = config
         .revocation
         .extra_keys

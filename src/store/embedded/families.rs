@@ -44,6 +44,7 @@ struct Row {
     subject: String,
     client: String,
     account: String,
+    known: String,
     session: Option<String>,
     begun: i64,
     until: i64,
@@ -141,6 +142,11 @@ impl Embedded {
             Ok(inner.live(row, &sid, &terms, now))
         })
         .await
+    }
+
+    pub(in crate::store) async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
+        let subject = subject.to_owned();
+        self.blocking(move |inner| inner.sids_of(&subject)).await
     }
 
     pub(in crate::store) async fn list_families(
@@ -525,9 +531,16 @@ impl<'t> Tables<'t> {
         if let Some(hash) = &row.session {
             self.sessions.remove(hash.as_str())?;
         }
-        let (address, user_agent) = (String::new(), String::new());
-        let tombstone =
-            Row { state, current: String::new(), rotation: None, address, user_agent, ..row };
+        let (known, address, user_agent) = (String::new(), String::new(), String::new());
+        let tombstone = Row {
+            state,
+            current: String::new(),
+            rotation: None,
+            known,
+            address,
+            user_agent,
+            ..row
+        };
         self.keep(&login.sid, &tombstone, Some(before))
     }
 
@@ -577,6 +590,7 @@ impl Row {
             subject: login.subject.clone(),
             client: login.client.clone(),
             account: login.account.clone(),
+            known: login.known.clone(),
             session: login.session.clone(),
             begun: at.seconds(),
             until: until.seconds(),
@@ -595,6 +609,7 @@ impl Row {
             subject: self.subject.clone(),
             client: self.client.clone(),
             account: self.account.clone(),
+            known: self.known.clone(),
             at: UnixTime(self.begun),
             session: self.session.clone(),
         }

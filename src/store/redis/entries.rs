@@ -272,12 +272,21 @@ impl Redis {
 
     /// What the server's settings mean for revocations, in words for the log.
     pub(in crate::store) async fn warnings(&self) -> Result<Vec<String>, Error> {
+        self.settings().await.map(super::warnings::judge)
+    }
+
+    /// The same for logins and refreshes.
+    pub(in crate::store) async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
+        self.settings().await.map(super::warnings::judge_issuing)
+    }
+
+    async fn settings(&self) -> Result<Vec<Value>, Error> {
         let names = super::warnings::SETTINGS;
         let mut pipeline = Pipeline::with_capacity(names.len());
         for name in names {
             pipeline.cmd("CONFIG").arg("GET").arg(name);
         }
-        Ok(super::warnings::judge(self.ask(&pipeline).await?))
+        self.ask(&pipeline).await
     }
 
     fn entry_key(&self, suffix: &str) -> String {

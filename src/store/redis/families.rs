@@ -28,7 +28,7 @@ mod reading;
 mod scripts;
 
 /// The fields that say what a family is about; see [`login_of`].
-const LOGIN: [&str; 6] = ["state", "subject", "client", "account", "begun", "session"];
+const LOGIN: [&str; 7] = ["state", "subject", "client", "account", "known", "begun", "session"];
 
 static SCRIPTS: LazyLock<Arc<Scripts>> = LazyLock::new(|| Arc::new(Scripts::on(scripts::CLOCK)));
 
@@ -94,7 +94,8 @@ impl Families {
         call.attempt(&new.current).text(&new.current);
         call.millis(terms.idle).millis(terms.lifetime).millis(WAIT_MAX);
         call.text(&terms.per_subject.to_string());
-        for text in [&new.login.subject, &new.login.client, &new.login.account] {
+        let login = &new.login;
+        for text in [&login.subject, &login.client, &login.account, &login.known] {
             call.text(text);
         }
         call.trace(&new.trace).text(new.login.session.as_deref().unwrap_or_default());
@@ -143,14 +144,18 @@ impl Families {
         Reply::of(answer)?.live(login)
     }
 
+    pub(in crate::store) async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("ZRANGE").arg(self.subject_key(subject)).arg(0).arg(-1);
+        reading::texts(self.ask(&pipeline).await?.pop().unwrap_or_default())
+    }
+
     pub(in crate::store) async fn list(
         &self,
         subject: &str,
         terms: &Terms,
     ) -> Result<Vec<Live>, Error> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.cmd("ZRANGE").arg(self.subject_key(subject)).arg(0).arg(-1);
-        let sids = reading::texts(self.ask(&pipeline).await?.pop().unwrap_or_default())?;
+        let sids = self.sids(subject).await?;
         if sids.is_empty() {
             return Ok(Vec::new());
         }

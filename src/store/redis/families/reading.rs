@@ -82,9 +82,9 @@ impl Reply {
 
 /// The answer to `HMGET` of [`super::LOGIN`].
 pub(super) fn login_of(sid: &str, value: Value) -> Result<Result<Login, Dead>, Error> {
-    let fields: [Option<Vec<u8>>; 6] =
+    let fields: [Option<Vec<u8>>; 7] =
         answer::strings(value, super::LOGIN.len())?.try_into().map_err(|_| NONSENSE)?;
-    let [state, subject, client, account, begun, session] = fields;
+    let [state, subject, client, account, known, begun, session] = fields;
     let Some(state) = state else { return Ok(Err(Dead::Unknown)) };
     let text = |field: Option<Vec<u8>>| {
         field.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(DAMAGED)
@@ -99,6 +99,7 @@ pub(super) fn login_of(sid: &str, value: Value) -> Result<Result<Login, Dead>, E
         subject: text(subject)?,
         client: text(client)?,
         account: text(account)?,
+        known: text(known)?,
         at: UnixTime(begun.div_euclid(1000)),
         session: Some(text(session)?).filter(|hash| !hash.is_empty()),
     }))

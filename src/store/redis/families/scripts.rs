@@ -1,7 +1,7 @@
 //! The scripts. Times are milliseconds of the store's clock unless they are called seconds.
 //!
 //! A family's fields: `state` (`live`, or why it is dead), `subject`, `client`, `account`,
-//! `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `answer`, `rotated`,
+//! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `answer`, `rotated`,
 //! `retries`, `mark`, `address`, `agent`, and `attempt` (of the step that killed it). A dead family
 //! stays, as a tombstone without tokens, for as long as its last token could have been used.
 
@@ -71,14 +71,14 @@ end
 local function bury(state)
   redis.call('HSET', KEYS[1], 'state', state, 'attempt', ARGV[5])
   redis.call('HDEL', KEYS[1], 'current', 'previous', 'answer', 'rotated', 'retries',
-    'mark', 'address', 'agent')
+    'mark', 'address', 'agent', 'known')
   if ARGV[4] == '1' then redis.call('DEL', KEYS[8]) end
   redis.call('ZREM', KEYS[7], ARGV[1])
 end
 ";
 
 /// ARGV from 6: digest of the first token; idle, lifetime, longest wait; sessions per subject;
-/// subject, client, account; mark, address, agent; the session's name, its sealed refresh token.
+/// subject, client, account, what is known of it; mark, address, agent; the session's name, its sealed refresh token.
 pub(super) const BEGIN: &str = r"
 local known = redis.call('HMGET', KEYS[1], 'state', 'current', 'until', 'turn', 'begun')
 if known[1] then
@@ -93,12 +93,12 @@ for key, kind in pairs({[2] = 'sub', [3] = 'client'}) do
 end
 local life = math.min(tonumber(ARGV[7]), tonumber(ARGV[8]))
 redis.call('HSET', KEYS[1], 'state', 'live', 'subject', ARGV[11], 'client', ARGV[12],
-  'account', ARGV[13], 'session', ARGV[17], 'begun', text(now), 'until', text(now + life),
-  'used', text(now), 'turn', '0', 'current', ARGV[6], 'mark', ARGV[14], 'address', ARGV[15],
-  'agent', ARGV[16])
+  'account', ARGV[13], 'known', ARGV[14], 'session', ARGV[18], 'begun', text(now),
+  'until', text(now + life), 'used', text(now), 'turn', '0', 'current', ARGV[6],
+  'mark', ARGV[15], 'address', ARGV[16], 'agent', ARGV[17])
 redis.call('PEXPIRE', KEYS[1], text(life))
 if ARGV[4] == '1' then
-  redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', '0', 'refresh', ARGV[18])
+  redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', '0', 'refresh', ARGV[19])
   redis.call('PEXPIRE', KEYS[8], text(life))
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', text(now))
