@@ -211,12 +211,18 @@ impl Store {
     }
 }
 
-impl Families {
-    #[cfg(test)]
-    pub(in crate::store) const fn of_redis(families: RedisFamilies) -> Self {
-        Self(Engine::Redis(families))
+#[cfg(test)]
+impl Store {
+    /// The same by a clock that the test sets: milliseconds under the key `clock`.
+    pub(crate) fn families_on_clock_of_test(&self) -> Families {
+        match self.families().0 {
+            Engine::Redis(redis) => Families(Engine::Redis(redis.on_clock_of_test())),
+            embedded @ Engine::Embedded(_) => Families(embedded),
+        }
     }
+}
 
+impl Families {
     /// Keeps a new family, unless a revocation stands against the login.
     ///
     /// # Errors

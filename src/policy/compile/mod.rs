@@ -161,6 +161,8 @@ fn issuers(
 ) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
     let mut compiled = issuers::compile(config, context, problems);
+    // Without a key it verifies nothing: it could not be read, or only a command knows it.
+    let issuing = issuing.filter(|issuing| !issuing.keys.is_empty());
     match issuing.map(Issuing::verifier).transpose() {
         Ok(local) => compiled.entries.extend(local),
         Err(error) => problems.push(Problem::new(format!("[issuing] {error}"))),

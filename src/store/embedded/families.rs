@@ -449,7 +449,7 @@ impl Inner {
             let mut tables = Tables::open(&transaction)?;
             let over: Vec<(i64, String)> = tables
                 .ends
-                .range(..(now.seconds(), ""))?
+                .range(..(now.seconds().saturating_add(1), ""))?
                 .take(SWEEP_FAMILIES)
                 .map(|end| end.map(|(key, _)| (key.value().0, key.value().1.to_owned())))
                 .collect::<Result<_, _>>()?;
