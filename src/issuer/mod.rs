@@ -11,6 +11,7 @@
 mod family;
 mod metadata;
 mod mint;
+mod outcome;
 mod refresh_token;
 mod seal;
 mod session;
@@ -18,12 +19,12 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use family::{
-    Began, ClientTrace, Families, Introspected, Issued, NewLogin, RefusedWhy, Rotation, Session,
-    Unavailable,
-};
+pub use family::Families;
 pub use metadata::metadata;
 pub use mint::{AccessToken, Mint, MintError, Rights};
+pub use outcome::{
+    Began, ClientTrace, Introspected, Issued, NewLogin, RefusedWhy, Rotation, Session, Unavailable,
+};
 pub use session::{BrowserSession, SessionId};
 
 pub use crate::store::Login;

@@ -13,11 +13,11 @@ use super::{SecretKeys, distinct};
 use crate::token::Algorithm;
 
 /// The longest grace: long enough for a retry over a bad line, too short for a thief's convenience.
-const GRACE_MAX: Duration = Duration::from_secs(60);
+const GRACE_MAX: (Duration, &str) = (Duration::from_secs(60), "a minute");
 /// The longest that an access token lives: until then only the blocklist ends it.
-const ACCESS_MAX: Duration = Duration::from_secs(24 * 3600);
+const ACCESS_MAX: (Duration, &str) = (Duration::from_secs(24 * 3600), "a day");
 /// The longest that a login may be renewed.
-const LOGIN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const LOGIN_MAX: (Duration, &str) = (Duration::from_secs(366 * 24 * 3600), "366 days");
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     let Some(placed) = &config.issuing else { return };
@@ -46,11 +46,9 @@ fn client_id(issuing: &Issuing, problems: &mut Problems) {
 }
 
 fn lifetimes(issuing: &Issuing, problems: &mut Problems) {
-    let at_most = |name: &str, period: &Spanned<Period>, most: Duration| {
-        (period.get_ref().get() > most).then(|| {
-            let most = humantime::format_duration(most);
-            Problem::at(period.span(), format!("{name} is longer than {most}"))
-        })
+    let at_most = |name: &str, period: &Spanned<Period>, (most, words): (Duration, &str)| {
+        (period.get_ref().get() > most)
+            .then(|| Problem::at(period.span(), format!("{name} is longer than {words}")))
     };
     let whole = |name: &str, period: &Spanned<Period>| {
         (period.get_ref().get().subsec_nanos() != 0).then(|| {

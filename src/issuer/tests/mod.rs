@@ -98,7 +98,7 @@ impl Bench {
             browser,
         };
         match self.families.begin(login, client(0), self.now).await.unwrap() {
-            Began::Issued(issued) => issued,
+            Began::Issued(issued) => *issued,
             Began::Revoked(kind) => panic!("revoked by {kind}"),
         }
     }

@@ -5,86 +5,31 @@
 //! off. A caller's clock that lags behind a step already taken is put forward to it, so that
 //! neither a login nor a revocation can be dated before something that it followed.
 
-use redb::{
-    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition,
-    TableError, WriteTransaction,
-};
-use serde::{Deserialize, Serialize};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{TableError, WriteTransaction};
+
+use self::row::{Judged, Row, SessionRow, State, encode, parse};
+use self::tables::{FAMILIES, SESSIONS, SUBJECTS, Tables, sids_of};
 use super::{ENTRIES, Embedded, Inner, Kept, json};
 use crate::store::family::{
-    Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily, RETRIES_MAX,
-    Standing, Step, Terms, Trace, WAIT_MAX, why,
+    Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step, Terms, WAIT_MAX,
+    why,
 };
 use crate::store::{Entry, Error, Record};
 use crate::time::UnixTime;
 use crate::token::Kind;
 
-/// `sid` → row as JSON.
-const FAMILIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("families");
-/// (End, `sid`): what may be forgotten, first first.
-const ENDS: TableDefinition<'_, (i64, &str), ()> = TableDefinition::new("family_ends");
-/// (Subject, `sid`) → end, for live families.
-const SUBJECTS: TableDefinition<'_, (&str, &str), i64> = TableDefinition::new("family_subjects");
-/// Hash → row as JSON.
-const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
+mod row;
+mod tables;
 
 /// Most families held; more are refused with an error (invariant 8).
 const FAMILIES_MAX: u64 = 1_000_000;
 /// Families that one sweep removes.
 const SWEEP_FAMILIES: usize = 1_000;
-
-/// A family as it is kept. A dead one stays as a tombstone without tokens until `until`.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    state: State,
-    subject: String,
-    client: String,
-    account: String,
-    known: String,
-    session: Option<String>,
-    begun: i64,
-    until: i64,
-    used: i64,
-    turn: u64,
-    current: String,
-    rotation: Option<Rotation>,
-    address: String,
-    user_agent: String,
-}
-
-/// What the last rotation left for retries.
-#[derive(Serialize, Deserialize)]
-struct Rotation {
-    previous: String,
-    answer: Vec<u8>,
-    at: i64,
-    retries: u32,
-    mark: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Client,
-    Ended,
-    Live,
-    Reused,
-    Sid,
-    Sub,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SessionRow {
-    sid: String,
-    until: i64,
-    turn: u64,
-    refresh: Vec<u8>,
-    access: Option<Vec<u8>>,
-}
 
 impl Embedded {
     pub(in crate::store) async fn begin_family(
@@ -465,244 +410,6 @@ impl Inner {
         }
         Ok(swept)
     }
-}
-
-/// The tables of one write transaction.
-struct Tables<'t> {
-    families: Table<'t, &'static str, &'static [u8]>,
-    ends: Table<'t, (i64, &'static str), ()>,
-    subjects: Table<'t, (&'static str, &'static str), i64>,
-    sessions: Table<'t, &'static str, &'static [u8]>,
-}
-
-impl<'t> Tables<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
-        Ok(Self {
-            families: transaction.open_table(FAMILIES)?,
-            ends: transaction.open_table(ENDS)?,
-            subjects: transaction.open_table(SUBJECTS)?,
-            sessions: transaction.open_table(SESSIONS)?,
-        })
-    }
-
-    fn family(&self, sid: &str) -> Result<Option<Row>, redb::Error> {
-        self.families.get(sid)?.map(|row| parse(row.value())).transpose()
-    }
-
-    fn session(&self, hash: &str) -> Result<Option<SessionRow>, redb::Error> {
-        self.sessions.get(hash)?.map(|row| parse(row.value())).transpose()
-    }
-
-    /// Keeps a row whose end was `before`.
-    fn keep(&mut self, sid: &str, row: &Row, before: Option<i64>) -> Result<(), redb::Error> {
-        self.families.insert(sid, encode(row)?.as_slice())?;
-        if let Some(before) = before {
-            self.ends.remove((before, sid))?;
-        }
-        self.ends.insert((row.until, sid), ())?;
-        if row.state == State::Live {
-            self.subjects.insert((row.subject.as_str(), sid), row.until)?;
-        } else {
-            self.subjects.remove((row.subject.as_str(), sid))?;
-        }
-        Ok(())
-    }
-
-    fn keep_session(
-        &mut self,
-        hash: &str,
-        row: &Row,
-        (sid, refresh): (&str, Vec<u8>),
-    ) -> Result<(), redb::Error> {
-        let sid = sid.to_owned();
-        let session = SessionRow { sid, until: row.until, turn: row.turn, refresh, access: None };
-        self.sessions.insert(hash, encode(&session)?.as_slice())?;
-        Ok(())
-    }
-
-    /// Leaves a tombstone.
-    fn bury(
-        &mut self,
-        login: &Login,
-        row: Row,
-        state: State,
-        before: i64,
-    ) -> Result<(), redb::Error> {
-        if let Some(hash) = &row.session {
-            self.sessions.remove(hash.as_str())?;
-        }
-        let (known, address, user_agent) = (String::new(), String::new(), String::new());
-        let tombstone = Row {
-            state,
-            current: String::new(),
-            rotation: None,
-            known,
-            address,
-            user_agent,
-            ..row
-        };
-        self.keep(&login.sid, &tombstone, Some(before))
-    }
-
-    /// The subject's live families above the bound, without the one that has just begun.
-    fn surplus(
-        &self,
-        login: &Login,
-        per_subject: u32,
-        now: UnixTime,
-    ) -> Result<Vec<String>, redb::Error> {
-        let mut live = sids_of(&self.subjects, &login.subject)?;
-        live.retain(|(sid, until)| *until > now.seconds() && *sid != login.sid);
-        live.sort_by_key(|(_, until)| *until);
-        let most = usize::try_from(per_subject).unwrap_or(usize::MAX).saturating_sub(1);
-        let surplus = live.len().saturating_sub(most);
-        Ok(live.into_iter().take(surplus).map(|(sid, _)| sid).collect())
-    }
-
-    fn forget(&mut self, end: i64, sid: &str) -> Result<(), redb::Error> {
-        self.ends.remove((end, sid))?;
-        let Some(row) = self.family(sid)?.filter(|row| row.until == end) else { return Ok(()) };
-        self.families.remove(sid)?;
-        self.subjects.remove((row.subject.as_str(), sid))?;
-        if let Some(hash) = &row.session {
-            self.sessions.remove(hash.as_str())?;
-        }
-        Ok(())
-    }
-}
-
-/// What a presented token is to a live family.
-enum Judged {
-    Again(Vec<u8>),
-    Current,
-    Reused,
-}
-
-impl Row {
-    fn begun(
-        login: &Login,
-        current: String,
-        trace: Trace,
-        (at, until): (UnixTime, UnixTime),
-    ) -> Self {
-        Self {
-            state: State::Live,
-            subject: login.subject.clone(),
-            client: login.client.clone(),
-            account: login.account.clone(),
-            known: login.known.clone(),
-            session: login.session.clone(),
-            begun: at.seconds(),
-            until: until.seconds(),
-            used: at.seconds(),
-            turn: 0,
-            current,
-            rotation: None,
-            address: trace.address,
-            user_agent: trace.user_agent,
-        }
-    }
-
-    fn login(&self, sid: String) -> Login {
-        Login {
-            sid,
-            subject: self.subject.clone(),
-            client: self.client.clone(),
-            account: self.account.clone(),
-            known: self.known.clone(),
-            at: UnixTime(self.begun),
-            session: self.session.clone(),
-        }
-    }
-
-    const fn standing(&self, at: UnixTime) -> Standing {
-        Standing { at, until: UnixTime(self.until), turn: self.turn }
-    }
-
-    /// Counts a retry that is not free.
-    fn judge(&mut self, step: &Step, terms: &Terms, now: UnixTime) -> Judged {
-        if self.current == step.presented {
-            return Judged::Current;
-        }
-        let Some(rotation) = &mut self.rotation else { return Judged::Reused };
-        // A clock that went back gives nobody more time than the grace.
-        let age = Duration::from_secs(now.seconds().abs_diff(rotation.at));
-        let same_client = rotation.mark == step.trace.mark;
-        if rotation.previous != step.presented || !same_client || age > terms.grace {
-            return Judged::Reused;
-        }
-        if age > FREE {
-            if rotation.retries >= RETRIES_MAX {
-                return Judged::Reused;
-            }
-            rotation.retries += 1;
-        }
-        Judged::Again(rotation.answer.clone())
-    }
-
-    fn rotate(&mut self, step: &Step, terms: &Terms, now: UnixTime) {
-        let end = UnixTime(self.begun).plus(terms.lifetime).seconds();
-        self.until = now.plus(terms.idle).seconds().min(end);
-        self.used = now.seconds();
-        self.turn += 1;
-        self.rotation = Some(Rotation {
-            previous: std::mem::replace(&mut self.current, step.next.clone()),
-            answer: step.answer.clone(),
-            at: now.seconds(),
-            retries: 0,
-            mark: step.trace.mark.clone(),
-        });
-        self.address.clone_from(&step.trace.address);
-        self.user_agent.clone_from(&step.trace.user_agent);
-    }
-}
-
-impl State {
-    const fn dead(self) -> Option<Dead> {
-        match self {
-            Self::Client => Some(Dead::Revoked(Kind::Client)),
-            Self::Ended => Some(Dead::Ended),
-            Self::Live => None,
-            Self::Reused => Some(Dead::Reused),
-            Self::Sid => Some(Dead::Revoked(Kind::Sid)),
-            Self::Sub => Some(Dead::Revoked(Kind::Sub)),
-        }
-    }
-
-    /// The state in which a revocation leaves a family; an issuer's is not for ever.
-    const fn of_revocation(dead: Dead) -> Option<Self> {
-        match dead {
-            Dead::Revoked(Kind::Client) => Some(Self::Client),
-            Dead::Revoked(Kind::Sid) => Some(Self::Sid),
-            Dead::Revoked(Kind::Sub) => Some(Self::Sub),
-            Dead::Ended | Dead::Expired | Dead::Reused | Dead::Revoked(_) | Dead::Unknown => None,
-        }
-    }
-}
-
-fn sids_of(
-    table: &impl redb::ReadableTable<(&'static str, &'static str), i64>,
-    subject: &str,
-) -> Result<Vec<(String, i64)>, redb::Error> {
-    let mut sids = Vec::new();
-    for row in table.range((subject, "")..)? {
-        let (key, until) = row?;
-        let (whose, sid) = key.value();
-        if whose != subject {
-            break;
-        }
-        sids.push((sid.to_owned(), until.value()));
-    }
-    Ok(sids)
-}
-
-/// A row that cannot be read is an error: dropping it would throw a user out, or worse.
-fn parse<'r, R: Deserialize<'r>>(bytes: &'r [u8]) -> Result<R, redb::Error> {
-    serde_json::from_slice(bytes).map_err(|_| redb::Error::Corrupted("an unreadable row".into()))
-}
-
-fn encode(row: &impl Serialize) -> Result<Vec<u8>, redb::Error> {
-    serde_json::to_vec(row).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
 fn full() -> redb::Error {
