@@ -297,8 +297,12 @@ async fn nothing_stays_for_ever() {
     let mut bench = Bench::new("redis");
     let issued = bench.log_in("alice", true).await;
     bench.families.end(&issued.login.sid, bench.now).await.unwrap();
-    bench.login("alice").await;
+    let token = bench.login("alice").await;
+    bench.rotate(token.refresh.expose(), client(0)).await;
     let server = bench.server.as_ref().unwrap();
+    let answer = format!("postern:refresh:{}:answer", token.login.sid);
+    let left = server.run::<i64>(&["PTTL", &answer]);
+    assert!(left > 0 && left <= 10_000, "the sealed successor is kept for the grace: {left}");
     for key in server.run::<Vec<String>>(&["KEYS", "postern:*"]) {
         let is_ours = !key.ends_with(":generation") && !key.ends_with(":index");
         let left = server.run::<i64>(&["PTTL", &key]);
@@ -308,8 +312,15 @@ async fn nothing_stays_for_ever() {
     let issued = bench.log_in("alice", true).await;
     bench.families.end(&issued.login.sid, bench.now).await.unwrap();
     let other = bench.log_in("alice", true).await;
+    let third = bench.login("alice").await;
+    bench.rotate(third.refresh.expose(), client(0)).await;
+    bench.pass(GRACE);
+    assert_eq!(bench.store.sweep(bench.now).await, Ok(0));
+    assert_eq!(word(&bench.rotate(third.refresh.expose(), client(0)).await), "again");
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.store.sweep(bench.now).await, Ok(1), "the sealed successor");
     bench.pass(IDLE);
-    assert!(bench.store.sweep(bench.now).await.unwrap() >= 2);
+    assert!(bench.store.sweep(bench.now).await.unwrap() >= 3);
     let dead = bench.families.find(other.refresh.expose()).await.unwrap();
     assert_eq!(dead, Err(RefusedWhy::Dead(Dead::Unknown)));
     assert!(bench.families.session(&other.session.unwrap(), NOW).await.unwrap().is_none());

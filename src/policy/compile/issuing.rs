@@ -53,3 +53,6 @@ fn one(
     let signing = judged.map_err(|error| wrong(error.to_string())).ok()?;
     Some(IssuingKey { kid: raw.kid.get_ref().clone(), signing })
 }
+
+#[cfg(test)]
+mod tests;

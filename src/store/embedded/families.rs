@@ -204,15 +204,18 @@ impl Inner {
             let before = row.until;
             row.until = row.until.min(UnixTime(row.begun).plus(terms.lifetime).seconds());
             if let Some(dead) = self.dead(&row, &login.sid, terms, now) {
-                if let Some(state) = State::of_revocation(dead) {
-                    tables.bury(login, row, state, before)?;
-                }
+                let Some(state) = State::of_revocation(dead) else {
+                    return Ok(Advanced::Refused(dead));
+                };
+                tables.bury(login, row, state, before)?;
                 Advanced::Refused(dead)
             } else {
                 match row.judge(&step, terms, now) {
                     Judged::Current => {
                         row.rotate(&step, terms, now);
                         tables.keep(&login.sid, &row, Some(before))?;
+                        let grace_ends = now.plus(terms.grace).seconds();
+                        tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
                         if let (Some(hash), Some(refresh)) = (&login.session, step.refresh) {
                             tables.keep_session(hash, &row, (&login.sid, refresh))?;
                         }
@@ -401,7 +404,18 @@ impl Inner {
             for (end, sid) in &over {
                 tables.forget(*end, sid)?;
             }
-            over.len()
+            let answers: Vec<(i64, String, i64)> = tables
+                .answers
+                .range(..(now.seconds(), ""))?
+                .take(SWEEP_FAMILIES)
+                .map(|answer| {
+                    answer.map(|(key, at)| (key.value().0, key.value().1.to_owned(), at.value()))
+                })
+                .collect::<Result<_, _>>()?;
+            for (end, sid, rotated) in &answers {
+                tables.drop_answer(*end, sid, *rotated)?;
+            }
+            over.len() + answers.len()
         };
         if swept > 0 {
             transaction.commit()?

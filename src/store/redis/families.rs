@@ -255,7 +255,7 @@ fn entry_head(dead: Dead) -> String {
 struct Call<'c> {
     families: &'c Families,
     script: &'c Source,
-    keys: [String; 8],
+    keys: [String; 9],
     arguments: Vec<Vec<u8>>,
 }
 
@@ -269,6 +269,7 @@ impl<'c> Call<'c> {
             None => family.clone(),
         };
         let entry = |suffix: &str| format!("{}{suffix}", names.entry);
+        let answer = format!("{family}:answer");
         let keys = [
             family,
             entry(&entries.sub),
@@ -278,6 +279,7 @@ impl<'c> Call<'c> {
             names.index.clone(),
             families.subject_key(&login.subject),
             session,
+            answer,
         ];
         // Whole seconds, upwards: the entry must not end before the last access token.
         let barred = terms.barred.as_secs().saturating_add(1).to_string();

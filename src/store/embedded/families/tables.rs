@@ -13,6 +13,9 @@ pub(super) const ENDS: TableDefinition<'_, (i64, &str), ()> = TableDefinition::n
 /// (Subject, `sid`) → end, for live families.
 pub(super) const SUBJECTS: TableDefinition<'_, (&str, &str), i64> =
     TableDefinition::new("family_subjects");
+/// (End of the grace, `sid`) → when it rotated: sealed successors that are to be dropped.
+pub(super) const ANSWERS: TableDefinition<'_, (i64, &str), i64> =
+    TableDefinition::new("family_answers");
 /// Hash → row as JSON.
 pub(super) const SESSIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sessions");
 
@@ -21,6 +24,7 @@ pub(super) struct Tables<'t> {
     pub(super) families: Table<'t, &'static str, &'static [u8]>,
     pub(super) ends: Table<'t, (i64, &'static str), ()>,
     pub(super) subjects: Table<'t, (&'static str, &'static str), i64>,
+    pub(super) answers: Table<'t, (i64, &'static str), i64>,
     pub(super) sessions: Table<'t, &'static str, &'static [u8]>,
 }
 
@@ -30,6 +34,7 @@ impl<'t> Tables<'t> {
             families: transaction.open_table(FAMILIES)?,
             ends: transaction.open_table(ENDS)?,
             subjects: transaction.open_table(SUBJECTS)?,
+            answers: transaction.open_table(ANSWERS)?,
             sessions: transaction.open_table(SESSIONS)?,
         })
     }
@@ -111,6 +116,23 @@ impl<'t> Tables<'t> {
         let most = usize::try_from(per_subject).unwrap_or(usize::MAX).saturating_sub(1);
         let surplus = live.len().saturating_sub(most);
         Ok(live.into_iter().take(surplus).map(|(sid, _)| sid).collect())
+    }
+
+    /// Drops the sealed successor of a rotation whose grace has ended.
+    pub(super) fn drop_answer(
+        &mut self,
+        end: i64,
+        sid: &str,
+        rotated: i64,
+    ) -> Result<(), redb::Error> {
+        self.answers.remove((end, sid))?;
+        let Some(mut row) = self.family(sid)? else { return Ok(()) };
+        let Some(rotation) = &mut row.rotation else { return Ok(()) };
+        if rotation.at == rotated {
+            rotation.answer = Vec::new();
+            self.families.insert(sid, encode(&row)?.as_slice())?;
+        }
+        Ok(())
     }
 
     pub(super) fn forget(&mut self, end: i64, sid: &str) -> Result<(), redb::Error> {

@@ -1,9 +1,10 @@
 //! The scripts. Times are milliseconds of the store's clock unless they are called seconds.
 //!
 //! A family's fields: `state` (`live`, or why it is dead), `subject`, `client`, `account`,
-//! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `answer`, `rotated`,
+//! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `rotated`,
 //! `retries`, `mark`, `address`, `agent`, and `attempt` (of the step that killed it). A dead family
-//! stays, as a tombstone without tokens, for as long as its last token could have been used.
+//! stays, as a tombstone without tokens, for as long as its last token could have been used. The
+//! sealed successor has a key of its own beside the family's, which is gone after the grace.
 
 /// The store's clock. Tests put their own in its place.
 pub(super) const CLOCK: &str = r"
@@ -16,7 +17,8 @@ pub(super) const CLOCK_OF_TEST: &str = r"
 local now = tonumber(redis.call('GET', 'clock'))
 ";
 
-/// KEYS family; entries of sub, client, sid, issuer; blocklist index; the subject's list; session.
+/// KEYS family; entries of sub, client, sid, issuer; blocklist index; the subject's list; session;
+/// the sealed successor.
 /// ARGV sid, the sid entry's name in the index, seconds that an ended session stays barred, `1`
 /// when there is a session, the attempt.
 pub(super) const FAMILY: &str = r"
@@ -70,8 +72,9 @@ end
 -- What is left says that there was a family, and why it ended.
 local function bury(state)
   redis.call('HSET', KEYS[1], 'state', state, 'attempt', ARGV[5])
-  redis.call('HDEL', KEYS[1], 'current', 'previous', 'answer', 'rotated', 'retries',
+  redis.call('HDEL', KEYS[1], 'current', 'previous', 'rotated', 'retries',
     'mark', 'address', 'agent', 'known')
+  redis.call('DEL', KEYS[9])
   if ARGV[4] == '1' then redis.call('DEL', KEYS[8]) end
   redis.call('ZREM', KEYS[7], ARGV[1])
 end
@@ -118,23 +121,24 @@ return answer
 /// the part of it that is free, retries after that; idle, lifetime; mark, address, agent; the
 /// session's sealed refresh token; the head of a blocklist entry.
 pub(super) const ADVANCE: &str = r"
-local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'current', 'previous', 'answer',
-  'rotated', 'retries', 'mark', 'turn', 'attempt')
-if f[1] == 'reused' and f[11] == ARGV[5] then return {'reused', now} end
+local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'current', 'previous', 'rotated',
+  'retries', 'mark', 'turn', 'attempt')
+if f[1] == 'reused' and f[10] == ARGV[5] then return {'reused', now} end
 local begun, ends = tonumber(f[2]), tonumber(f[3])
 if f[1] then ends = math.min(ends, begun + tonumber(ARGV[13])) end
 local why = dead(f[1], begun, ends)
 if why == 'sub' or why == 'client' or why == 'sid' then bury(why) end
 if why then return {why} end
-local turn = tonumber(f[10])
+local turn = tonumber(f[9])
 if f[4] == ARGV[6] then
   local life = math.min(tonumber(ARGV[12]), begun + tonumber(ARGV[13]) - now)
   ends = now + life
   turn = turn + 1
-  redis.call('HSET', KEYS[1], 'current', ARGV[7], 'previous', ARGV[6], 'answer', ARGV[8],
+  redis.call('HSET', KEYS[1], 'current', ARGV[7], 'previous', ARGV[6],
     'rotated', text(now), 'retries', '0', 'used', text(now), 'until', text(ends),
     'turn', text(turn), 'mark', ARGV[14], 'address', ARGV[15], 'agent', ARGV[16])
   redis.call('PEXPIRE', KEYS[1], text(life))
+  redis.call('SET', KEYS[9], ARGV[8], 'PX', ARGV[9])
   redis.call('ZADD', KEYS[7], text(ends), ARGV[1])
   if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
   if ARGV[4] == '1' then
@@ -147,12 +151,13 @@ end
 if f[5] == ARGV[6] then
   if f[4] == ARGV[7] then return {'rotated', now, ends, turn} end
   -- A clock that went back gives nobody more time than the grace.
-  local age = math.abs(now - tonumber(f[7]))
-  if f[9] == ARGV[14] and age <= tonumber(ARGV[9]) then
+  local age = math.abs(now - tonumber(f[6]))
+  local answer = redis.call('GET', KEYS[9])
+  if answer and f[8] == ARGV[14] and age <= tonumber(ARGV[9]) then
     local free = age <= tonumber(ARGV[10])
-    if free or tonumber(f[8]) < tonumber(ARGV[11]) then
+    if free or tonumber(f[7]) < tonumber(ARGV[11]) then
       if not free then redis.call('HINCRBY', KEYS[1], 'retries', 1) end
-      return {'again', now, ends, turn, f[6]}
+      return {'again', now, ends, turn, answer}
     end
   end
 end
