@@ -11,10 +11,12 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use postern::auth::{Algorithm, IssuerFilter, IssuerSettings, Issuers, SigningKey, TokenCache};
+use postern::observe::metrics::Metrics;
 use postern::policy::canonical::{canonical, folded};
 use postern::policy::identity::{IdentityHeaders, Preset};
 use postern::policy::reserved::ReservedNames;
@@ -109,5 +111,21 @@ fn tokens(c: &mut Criterion) {
     }
 }
 
-criterion_group!(steps, paths, headers, tokens);
+/// Everything that is counted of one request, but for reading the clock.
+fn counts(c: &mut Criterion) {
+    let metrics = Metrics::new();
+    let (route, upstream) = (metrics.route("orders"), metrics.upstream("app"));
+    c.bench_function("metrics: one request", |b| {
+        let took = black_box(Duration::from_micros(300));
+        b.iter(|| {
+            metrics.token_cache_hits.increment();
+            metrics.blocklist_check.observe(took);
+            upstream.answered(black_box(200), took);
+            route.allowed(black_box("token"));
+            route.finished(black_box(200), took);
+        });
+    });
+}
+
+criterion_group!(steps, paths, headers, tokens, counts);
 criterion_main!(steps);

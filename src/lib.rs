@@ -16,6 +16,7 @@
 //! | 3 | [`auth`], [`limit`], [`blocklist`] | engines: who, how often, revoked? |
 //! | 4 | [`policy`] | raw configuration compiled to one immutable snapshot |
 //! | 5 | [`upstream`], [`provider`] | connections to the services behind; the identity providers |
+//! | 5 | [`stream`] | live connections that end with their token |
 //! | 6 | [`issuer`] | accounts, and what a login turns into |
 //! | 7 | [`proxy`] | the pipeline |
 //! | 8 | [`server`], [`admin`] | listeners |
@@ -42,4 +43,5 @@ pub mod proxy;
 pub mod run;
 pub mod server;
 pub mod store;
+pub mod stream;
 pub mod upstream;

@@ -43,6 +43,43 @@ impl UnixTime {
     }
 }
 
+/// A point on a clock that is never set: milliseconds since some start. On Linux it goes on while
+/// the machine is suspended, so that nothing stays young by sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The clock.
+    #[must_use]
+    #[cfg(target_os = "linux")]
+    pub fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let (seconds, nanoseconds) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+        Self(seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000))
+    }
+
+    /// The clock.
+    #[must_use]
+    #[cfg(not(target_os = "linux"))]
+    pub fn now() -> Self {
+        use std::sync::LazyLock;
+        static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+        Self(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// This moment plus `span`, in whole milliseconds, rounded down.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` until this moment; zero when `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -291,10 +291,26 @@ fn reasons() -> BTreeSet<String> {
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
+        for before in ["invalid(\"", "unavailable(\""] {
+            take(&text, before);
+        }
     }
-    for path in ["proxy/reject.rs", "auth/error.rs", "auth/extract.rs", "auth/authorize.rs"] {
-        take(&read(Path::new("src").join(path)), "=> \"");
+    let words_of =
+        ["authorize", "error", "extract", "logout_token"].map(|name| format!("src/auth/{name}.rs"));
+    for path in words_of.into_iter().chain(["src/proxy/reject.rs".to_owned()]) {
+        take(&read(path), "=> \"");
     }
+    words
+}
+
+/// Words that the code writes there for what was let through and ended later.
+fn ends() -> BTreeSet<String> {
+    let verdict = read("src/blocklist/verdict.rs");
+    let text = verdict.split("#[cfg(test)]").next().unwrap().to_owned();
+    let text = text + &read("src/stream/tally.rs");
+    let arms = text.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let words: BTreeSet<String> = arms.map(str::to_owned).collect();
+    assert!(words.len() > 10, "{words:?}");
     words
 }
 
@@ -308,10 +324,23 @@ fn every_reason_is_in_the_readme() {
         .into_iter()
         .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || "_1".contains(c)))
         .collect();
-    let known = reasons();
+    let mut known = reasons();
     assert!(known.len() > 40, "{known:?}");
+    known.extend(ends());
     let differing: Vec<String> = known.symmetric_difference(&told).cloned().collect();
     report("reasons that only the code or only the README knows", &differing);
+}
+
+/// A reason that is in no list would be counted as `other`, and nobody could alert on it.
+#[test]
+fn every_reason_is_a_metric_label() {
+    let lists = read("src/observe/metrics/words.rs");
+    let lists = lists.split("#[cfg(test)]").next().unwrap();
+    let words = lists.split('"').skip(1).step_by(2).map(str::to_owned);
+    let no_reason = |word: &String| word.ends_with("xx") || word.ends_with("other");
+    let labels: BTreeSet<String> = words.filter(|word| !no_reason(word)).collect();
+    let differing: Vec<String> = reasons().symmetric_difference(&labels).cloned().collect();
+    report("reasons that only the log or only the metrics know", &differing);
 }
 
 /// Keys named as `[section] key` are in the reference, which has a test of its own.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The slow trials, against the release build: the whole suite again, ten thousand revocations over
-# two gateways, a soak of five minutes, bodies of two GiB, Keycloak as the provider, and the foreign
-# libraries' tokens made anew. Prints 'N passed, N failed' at the end.
+# two gateways, ten thousand live streams, a soak of five minutes, bodies of two GiB, Keycloak as
+# the provider, and the foreign libraries' tokens made anew. Prints 'N passed, N failed' at the
+# end.
 #
 # usage: tests/extended.sh          everything (about 20 minutes on two cores)
 #        POSTERN_SOAK_SECONDS=60 tests/extended.sh    a shorter soak
@@ -95,6 +96,7 @@ trial "release build" release_build
 trial "the suite against the release build" against_release
 trial "two GiB up and down" against_release --ignored --nocapture --test-threads 1 huge_bodies::
 trial "ten thousand revocations over two gateways" against_release --ignored --nocapture two_gateways::
+trial "ten thousand live streams" against_release --ignored --nocapture many_streams::
 trial "soak" against_release --ignored --nocapture soak::
 trial "Keycloak: tokens, rotation, outages, restarts" keycloak
 trial "foreign tokens made anew" foreign_tokens

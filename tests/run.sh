@@ -70,7 +70,7 @@ fi
 
 mkdir -p tests/.cache
 
-# The unmodified upstreams and the OpenID provider. A stamp of the lock file makes the second run quick.
+# The unmodified upstreams, the OpenID provider, the reference parser of metrics. A stamp of the lock file makes the second run quick.
 same() { [ -f "$2" ] && cmp -s "$1" "$2"; }
 
 node_app() { # name, folder
@@ -82,12 +82,16 @@ node_app() { # name, folder
 node_app express tests/apps/express
 node_app oidc tests/providers/oidc
 
-flask=tests/apps/flask
-if ! same "$flask/requirements.txt" tests/.cache/flask.lock || [ ! -x tests/.cache/flask/bin/python ]; then
-    rm -rf tests/.cache/flask
-    python3 -m venv tests/.cache/flask
-    tests/.cache/flask/bin/pip install --quiet --disable-pip-version-check -r "$flask/requirements.txt"
-    cp "$flask/requirements.txt" tests/.cache/flask.lock
-fi
+python_app() { # name, folder
+    environment=tests/.cache/$1
+    if ! same "$2/requirements.txt" "$environment.lock" || [ ! -x "$environment/bin/python" ]; then
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$2/requirements.txt"
+        cp "$2/requirements.txt" "$environment.lock"
+    fi
+}
+python_app flask tests/apps/flask
+python_app prometheus tests/prometheus
 
 exec cargo test --locked "$@"

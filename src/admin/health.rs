@@ -1,11 +1,13 @@
 //! Whether the gateway lives, whether it is ready, and how it is.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, Part, response};
+use crate::blocklist::tracked::{TrackedStatus, Why};
 use crate::provider::KeySourceStatus;
 
 /// The process answers: it lives.
@@ -89,7 +91,8 @@ pub(super) fn status(admin: &Admin) -> Value {
         "connections": admin.gateway.clients.open_connections(),
         "routes": policy.routes.len(),
         "cached_tokens": admin.gateway.tokens.len(),
-        "unchecked_requests": admin.gateway.unchecked.requests(),
+        "unchecked_requests": admin.gateway.metrics.unchecked_requests.total(),
+        "streams": streams(admin),
         "log_lines_dropped": admin.gateway.access.dropped(),
         "keys": keys(admin),
         "store": {
@@ -102,7 +105,30 @@ pub(super) fn status(admin: &Admin) -> Value {
             "alarm": store.alarm,
             "remembered": store.remembered,
             "warnings": store.warnings,
+            "check": store.check,
+            "tracked": store.tracked.as_ref().map(tracked),
         },
+    })
+}
+
+fn streams(admin: &Admin) -> Value {
+    let streams = &admin.gateway.streams;
+    let ended = streams.ended().into_iter().map(|ended| (ended.reason.to_owned(), ended.streams));
+    json!({
+        "open": streams.open(),
+        "ended": ended.collect::<BTreeMap<String, u64>>(),
+        "unanswered": streams.unanswered(),
+    })
+}
+
+/// The local copy of the blocklist.
+fn tracked(tracked: &TrackedStatus) -> Value {
+    json!({
+        "used": tracked.why_not.is_none(),
+        "why_not": tracked.why_not.map(Why::reason),
+        "lease_age_ms": tracked.lease_age.map(|age| u64::try_from(age.as_millis()).ok()),
+        "entries": tracked.entries,
+        "carried": tracked.carried,
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod authorise;
 mod health;
+mod metrics;
 mod revocations;
 
 use std::convert::Infallible;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -106,6 +107,8 @@ async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer
             return health::ready(admin, request.uri().query(), part);
         }
         _ if part == Part::Health => return problem(StatusCode::NOT_FOUND, "Not Found"),
+        (&Method::GET | &Method::HEAD, "/metrics") => return metrics::scrape(admin),
+        (_, "/livez" | "/readyz" | "/metrics") => return only_get(),
         _ => {}
     }
     if let Err(refusal) = authorise::check(admin, &request) {
@@ -133,6 +136,12 @@ async fn answer(admin: &Admin, request: Request<Incoming>, part: Part) -> Answer
         }
         _ => problem(StatusCode::NOT_FOUND, "Not Found"),
     }
+}
+
+fn only_get() -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
 }
 
 async fn reload(admin: &Admin) -> Answer {

@@ -132,7 +132,14 @@ fn check_audience(settings: &IssuerSettings, claims: &Claims) -> Result<(), Veri
     let Some(ours) = &settings.audiences else {
         return if claims.contains_key("aud") { Err(VerifyError::Audience) } else { Ok(()) };
     };
-    let is_ours = |audience: &str| ours.iter().any(|our| our == audience);
+    has_audience(claims, |audience| ours.iter().any(|our| our == audience))
+}
+
+/// `aud` as a string or a list of strings, one of which is ours.
+pub(super) fn has_audience(
+    claims: &Claims,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<(), VerifyError> {
     let found = match claims.get("aud") {
         None => return Err(VerifyError::MissingClaim("aud".into())),
         Some(Value::String(audience)) => is_ours(audience),
@@ -175,7 +182,10 @@ fn check_lifetime(
 }
 
 /// A NumericDate (RFC 7519 §2): a JSON number, cut down to whole seconds.
-fn optional_seconds(claims: &Claims, name: &'static str) -> Result<Option<UnixTime>, VerifyError> {
+pub(super) fn optional_seconds(
+    claims: &Claims,
+    name: &'static str,
+) -> Result<Option<UnixTime>, VerifyError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(VerifyError::ClaimType(name)) };
     if let Some(seconds) = number.as_i64() {
@@ -200,7 +210,10 @@ fn subject(claims: &Claims, path: &ClaimPath) -> Result<Option<Box<str>>, Verify
 }
 
 /// A string claim that names the token, session or subject in the blocklist.
-fn naming(value: Option<&Value>, name: &'static str) -> Result<Option<Box<str>>, VerifyError> {
+pub(super) fn naming(
+    value: Option<&Value>,
+    name: &'static str,
+) -> Result<Option<Box<str>>, VerifyError> {
     match value {
         None => Ok(None),
         Some(Value::String(text)) if text.len() > NAMING_BYTES_MAX => {

@@ -22,8 +22,31 @@ pub(super) struct Header {
     pub(super) is_at_jwt: bool,
 }
 
-/// Reads the decoded header.
+/// How a decoded header is read: as an access token's, or as a logout token's.
+pub(super) type Read = fn(&[u8]) -> Result<Header, VerifyError>;
+
+/// Reads the decoded header of an access token (R13).
 pub(super) fn read(text: &[u8]) -> Result<Header, VerifyError> {
+    read_as(text, |typ| match typ {
+        None => Some(false),
+        Some(typ) if is(typ, &["at+jwt", "application/at+jwt"]) => Some(true),
+        Some(typ) if is(typ, &["JWT"]) => Some(false),
+        Some(_) => None,
+    })
+}
+
+/// Reads the decoded header of a logout token, which says that it is one (OpenID Connect
+/// Back-Channel Logout 1.0 §2.4, RFC 8725 §3.11).
+pub(super) fn read_logout_token(text: &[u8]) -> Result<Header, VerifyError> {
+    let known = ["logout+jwt", "application/logout+jwt"];
+    read_as(text, |typ| typ.is_some_and(|typ| is(typ, &known)).then_some(false))
+}
+
+/// `is_at_jwt` says of a `typ` whether it is an access token's own; `None` refuses it.
+fn read_as(
+    text: &[u8],
+    is_at_jwt: impl Fn(Option<&str>) -> Option<bool>,
+) -> Result<Header, VerifyError> {
     let mut members = json::object(text).ok_or(VerifyError::Malformed)?;
     if EXTENSIONS.iter().any(|name| members.contains_key(*name)) {
         return Err(VerifyError::UnsupportedHeader);
@@ -36,17 +59,16 @@ pub(super) fn read(text: &[u8]) -> Result<Header, VerifyError> {
         Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid),
         Some(_) => return Err(VerifyError::Malformed),
     };
-    let is_at_jwt = match members.get("typ") {
-        None => false,
-        Some(Value::String(typ)) if is(typ, &["at+jwt", "application/at+jwt"]) => true,
-        Some(Value::String(typ)) if is(typ, &["JWT"]) => false,
-        Some(Value::String(_)) => return Err(VerifyError::TokenType),
+    let typ = match members.get("typ") {
+        None => None,
+        Some(Value::String(typ)) => Some(typ.as_str()),
         Some(_) => return Err(VerifyError::Malformed),
     };
+    let is_at_jwt = is_at_jwt(typ).ok_or(VerifyError::TokenType)?;
     Ok(Header { alg, kid, is_at_jwt })
 }
 
-/// R13. Media types compare without case (RFC 7515 §4.1.9).
+/// Media types compare without case (RFC 7515 §4.1.9).
 fn is(typ: &str, known: &[&str]) -> bool {
     known.iter().any(|known| typ.eq_ignore_ascii_case(known))
 }

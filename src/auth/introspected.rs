@@ -145,7 +145,7 @@ impl<'t> Introspectable<'t> {
         if let (Some(issuer), false) = (&self.settings.issuer, said.contains_key("iss")) {
             said.insert("iss".to_owned(), Value::String(issuer.clone()));
         }
-        let basis = Basis { settings: self.settings, kid: None, fact: self.fact };
+        let basis = Basis { settings: self.settings, kid: None, fact: self.fact, key: None };
         let verified =
             Verified::new(basis, self.token, said, checked, &self.issuers.extra_keys, now);
         verified.check_times(now)?;

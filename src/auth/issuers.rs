@@ -156,6 +156,18 @@ impl Issuers {
         self.facts.contains(verified.fact())
     }
 
+    /// Whether the entry that verified it and the key that it was verified with are still there,
+    /// whatever else about the entry has changed: for what was let through before and still goes
+    /// on.
+    #[must_use]
+    pub fn still_trust(&self, verified: &Verified) -> bool {
+        let same = self.entries.iter().filter(|entry| entry.settings.name == *verified.entry);
+        same.into_iter().any(|entry| match verified.key() {
+            Some(key) => entry.tries().any(|try_| try_.key.fingerprint() == key),
+            None => entry.introspected.is_some(),
+        })
+    }
+
     /// The keys with which a token of this issuer and header may be checked; never none.
     pub(super) fn tries(
         &self,

@@ -34,6 +34,9 @@ pub struct IssuerSettings {
     /// For the tokens that Postern issues itself: how long a login may be renewed. `None` for
     /// every other issuer, of whose logins nothing is known.
     pub renewable: Option<Duration>,
+    /// The gateway's client at the provider, where that may end sessions here (OpenID Connect
+    /// Back-Channel Logout 1.0).
+    pub backchannel_logout: Option<String>,
     /// Current and previous keys, as far as they are configured; what a provider publishes is
     /// added by [`super::Issuers::with_fetched`].
     pub keys: Vec<VerificationKey>,
@@ -95,6 +98,7 @@ impl IssuerSettings {
             check: TokenCheck::default(),
             token_type: TokenType::default(),
             renewable: None,
+            backchannel_logout: None,
             keys: Vec::new(),
         }
     }
@@ -127,6 +131,8 @@ impl IssuerSettings {
             check,
             token_type,
             renewable,
+            // Says nothing of access tokens, which are all that is kept.
+            backchannel_logout: _,
             keys: _,
         } = self;
         let text = format!(

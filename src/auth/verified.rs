@@ -13,7 +13,7 @@ use super::extra_key::Values;
 use super::issuers::Fact;
 use super::{ExtraKey, IssuerSettings, TokenCheck, VerifyError};
 use crate::time::UnixTime;
-use crate::token::{Kind, Lookup, Selector, token_digest};
+use crate::token::{KeyDigest, Kind, Lookup, Selector, token_digest};
 
 /// A token whose signature and claims are good. Whether it counts *now* is asked on every request:
 /// [`Verified::check_times`], the route's issuers, the blocklist, the route's rule.
@@ -54,6 +54,8 @@ pub struct Verified {
     /// What the upstream is told of the caller, worked out at the first request that was allowed.
     pub told: OnceLock<Told>,
     fact: Fact,
+    /// The verifying key's fingerprint; `None` where the provider was asked.
+    key: Option<Fact>,
     introspected: bool,
     leeway: Duration,
     max_age: Option<Duration>,
@@ -67,6 +69,8 @@ pub(super) struct Basis<'i> {
     /// Of the key; none where the provider was asked.
     pub(super) kid: Option<&'i str>,
     pub(super) fact: Fact,
+    /// The key's fingerprint; none where the provider was asked.
+    pub(super) key: Option<Fact>,
 }
 
 /// Header values made from the claims by one table of identity headers.
@@ -90,7 +94,7 @@ impl Verified {
         extra_keys: &[ExtraKey],
         now: UnixTime,
     ) -> Self {
-        let Basis { settings, kid, fact } = basis;
+        let Basis { settings, kid, fact, key } = basis;
         let issuer: Box<str> = settings.issuer.as_deref().unwrap_or(ISSUER_OFF).into();
         let lookup = lookup(settings, &issuer, kid, token, &checked, extra_keys);
         Self {
@@ -111,6 +115,7 @@ impl Verified {
             lookup,
             told: OnceLock::new(),
             fact,
+            key,
             introspected: settings.check == TokenCheck::Introspection,
             leeway: settings.leeway,
             max_age: settings.max_age,
@@ -152,6 +157,17 @@ impl Verified {
         self.introspected
     }
 
+    /// `exp`, where the token or its provider names one.
+    #[must_use]
+    pub fn token_expires_at(&self) -> Option<UnixTime> {
+        self.claims.contains_key("exp").then_some(self.expires_at)
+    }
+
+    /// The fingerprint of the verifying key; `None` where the provider was asked.
+    pub(super) const fn key(&self) -> Option<&Fact> {
+        self.key.as_ref()
+    }
+
     /// What this verification rests on: entry settings, key and key id.
     pub(super) const fn fact(&self) -> &Fact {
         &self.fact
@@ -174,6 +190,7 @@ impl Verified {
             + self.issuer.len()
             + named.iter().filter_map(|text| text.as_deref()).map(str::len).sum::<usize>()
             + lists.into_iter().chain(keys).map(|list| texts(list)).sum::<usize>()
+            + keys.iter().map(|list| size_of::<KeyDigest>() * list.len()).sum::<usize>()
             + self.claims.iter().map(|(name, value)| member_bytes(name, value)).sum::<usize>()
     }
 }
@@ -213,13 +230,8 @@ fn lookup(
     for template in extra_keys {
         template.fill(&Values { token, jti, sub, sid }, &mut extra);
     }
-    Lookup {
-        undated,
-        dated,
-        extra,
-        issued_at: checked.issued_at,
-        until: checked.expires_at.plus(settings.leeway),
-    }
+    let until = checked.expires_at.plus(settings.leeway);
+    Lookup::new(undated, dated, extra, checked.issued_at, until)
 }
 
 /// A member of a JSON object: its place in the tree, its name, what its value holds.

@@ -95,7 +95,8 @@ impl Candidate<'_> {
         let Some((made, checked)) = accepted else {
             return Err(refusal.unwrap_or(VerifyError::Signature));
         };
-        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact };
+        let key = Some(*made.key.fingerprint());
+        let basis = Basis { settings: made.settings, kid: made.key.kid(), fact: *made.fact, key };
         let verified =
             Verified::new(basis, self.token, self.claims, checked, &self.issuers.extra_keys, now);
         verified.check_times(now)?;

@@ -25,11 +25,22 @@ impl Issuers {
         allowed: &IssuerFilter,
         refusal: &VerifyError,
     ) -> Option<Wanted> {
+        self.wanted_by(header::read, token, allowed, refusal)
+    }
+
+    /// The same for a token whose header is read otherwise.
+    pub(super) fn wanted_by(
+        &self,
+        read: header::Read,
+        token: &str,
+        allowed: &IssuerFilter,
+        refusal: &VerifyError,
+    ) -> Option<Wanted> {
         if !matches!(refusal, VerifyError::Signature | VerifyError::UnknownKey) {
             return None;
         }
         let parts = Parts::of(token).ok()?;
-        let header = header::read(&verify::decode(parts.header).ok()?).ok()?;
+        let header = read(&verify::decode(parts.header).ok()?).ok()?;
         if *refusal == VerifyError::Signature && header.kid.is_some() {
             return None;
         }

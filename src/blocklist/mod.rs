@@ -10,28 +10,34 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+pub use self::announce::{Announcer, Listener, News};
 use self::memory::{Generation, LedgerFile, Remembered};
 pub use self::revocation::{End, IssuedBefore, Item, Items, ListError, Revocation, RevokeError};
 pub use self::status::Status;
+use self::tracked::{Answer, Follower, Standing, Tracked};
 pub use self::verdict::{Cause, Unavailable, Verdict};
-use crate::store::{self, Entry, Error, Hit, OpenError, Record, Store, WorkerStore};
+use crate::store::{self, Ear, Entry, Error, Hit, OpenError, Record, Store, Word, WorkerStore};
 use crate::time::UnixTime;
 use crate::token::{Lookup, Selector};
 
+mod announce;
 mod memory;
 mod revocation;
 mod status;
 #[cfg(test)]
 mod tests;
+pub mod tracked;
 mod verdict;
 mod watch;
 
 /// Sightings that wait to be remembered; more are dropped and seen again.
 const SIGHTINGS: usize = 1024;
+/// The default of `[revocation] check`.
+const EVERY_REQUEST: &str = "every-request";
 /// In place of a count of arrivals: nothing is asserted.
 const NOTHING: u64 = u64::MAX;
 /// In place of a time: nothing was lost.
@@ -46,10 +52,35 @@ pub enum OnLoss {
     RefuseOlder,
 }
 
+/// `[revocation] check`: how it is found out whether a token is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The store is asked for every request.
+    EveryRequest,
+    /// Not at all.
+    Off,
+    /// By a local copy, as long as it is kept current; else as [`Check::EveryRequest`].
+    Tracked {
+        /// How old and how large it may be.
+        limits: tracked::Limits,
+        /// What the keys of other applications begin with; none may be empty.
+        heads: Vec<String>,
+    },
+}
+
 /// The process' side; survives reloads. Dropping it ends the background work.
 pub struct Blocklist {
     shared: Arc<Shared>,
     watcher: JoinHandle<()>,
+    /// What other gateways say is heard while it is kept.
+    ear: Option<Ear>,
+    checking: tokio::sync::Mutex<Checking>,
+}
+
+/// How it is found out, and who keeps the copy that it needs.
+struct Checking {
+    check: Check,
+    follower: Option<JoinHandle<()>>,
 }
 
 /// A worker's side.
@@ -75,7 +106,11 @@ struct Shared {
     /// Another generation was seen.
     surprise: Notify,
     sightings: mpsc::Sender<Sighting>,
+    announcer: Announcer,
     condition: Mutex<status::Condition>,
+    tracked: Tracked,
+    /// The word for how it is found out.
+    mode: ArcSwap<&'static str>,
 }
 
 /// An entry was seen to refuse.
@@ -83,6 +118,8 @@ struct Sighting {
     name: String,
     value: Option<Vec<u8>>,
     until: UnixTime,
+    /// Whether the store is known to have lost it, so that its absence there says nothing.
+    is_lost: bool,
 }
 
 /// What was trusted before a lookup was sent.
@@ -96,6 +133,9 @@ struct Footing {
 impl Drop for Blocklist {
     fn drop(&mut self) {
         self.watcher.abort();
+        if let Some(follower) = self.checking.get_mut().follower.take() {
+            follower.abort();
+        }
     }
 }
 
@@ -130,11 +170,25 @@ impl Blocklist {
             refuse_older: AtomicBool::new(on_loss == OnLoss::RefuseOlder),
             surprise: Notify::new(),
             sightings: sender,
+            announcer: Announcer::new(),
             condition: Mutex::new(status::Condition::starting(now)),
+            tracked: Tracked::new(),
+            mode: ArcSwap::from_pointee(EVERY_REQUEST),
         });
         shared.settle(now).await;
         let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
-        Ok(Self { shared, watcher })
+        let checking = Checking { check: Check::EveryRequest, follower: None };
+        Ok(Self { shared, watcher, ear: None, checking: tokio::sync::Mutex::new(checking) })
+    }
+
+    /// Listens for what other gateways revoke, and announces it. To be called inside the main
+    /// runtime.
+    pub fn listen(&mut self) {
+        let announcer = self.shared.announcer.clone();
+        self.ear = self.shared.store.listen(move |word| match word {
+            Word::Entry(suffix) => announcer.announce(suffix),
+            Word::Missed => announcer.announce_doubt(),
+        });
     }
 
     /// A worker's side; to be called inside the worker's runtime.
@@ -143,9 +197,58 @@ impl Blocklist {
         WorkerBlocklist { shared: Arc::clone(&self.shared), store: self.shared.store.worker() }
     }
 
+    /// The store that it asks.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     /// Takes over a reloaded `[revocation] on_loss`.
     pub fn set_on_loss(&self, on_loss: OnLoss) {
         self.shared.refuse_older.store(on_loss == OnLoss::RefuseOlder, Ordering::Release);
+    }
+
+    /// Takes over `[revocation] check`, at the start and at reloads; to be called inside the main
+    /// runtime. From then on the copy is not used until it is complete in the new way, so that
+    /// nothing passes in between.
+    pub async fn set_check(&self, check: Check) {
+        let mut checking = self.checking.lock().await;
+        if checking.check == check {
+            return;
+        }
+        if let Some(follower) = checking.follower.take() {
+            follower.abort();
+            // Two that keep one copy would undo each other's work.
+            drop(follower.await);
+        }
+        let shared = &self.shared;
+        let (mode, tracker) = match &check {
+            Check::EveryRequest => (EVERY_REQUEST, None),
+            Check::Off => ("off", None),
+            Check::Tracked { limits, heads } => {
+                shared.tracked.cover(heads);
+                let tracker = shared.store.tracker(heads, shared.tracked.id());
+                ("tracked", tracker.map(|tracker| (tracker, limits.clone())))
+            }
+        };
+        match tracker {
+            Some((tracker, limits)) => {
+                let follower = Follower::new(Arc::clone(shared), limits);
+                checking.follower = Some(tokio::spawn(follower.run(tracker)));
+            }
+            None => {
+                let known = shared.known.load();
+                shared.tracked.retire(known.as_ref().map(|known| known.as_str()));
+            }
+        }
+        shared.mode.store(Arc::new(mode));
+        checking.check = check;
+    }
+
+    /// How long changes take to be seen by the local copy.
+    #[must_use]
+    pub fn propagation(&self) -> tracked::Counts {
+        self.shared.tracked.propagation().counts()
     }
 
     /// Revokes. Once this has answered, no request that starts afterwards is let through by any
@@ -165,23 +268,29 @@ impl Blocklist {
         };
         let suffix = what.selector.suffix();
         let before = self.shared.footing();
-        let entry = match self.shared.store.put(&suffix, &record, ttl, now).await {
+        let mut entry = match self.shared.store.put(&suffix, &record, ttl, now).await {
             Ok(entry) => entry,
             Err(error @ Error::NotReplicated { .. }) => {
                 let expires = ttl.map(|ttl| now.plus(ttl).seconds());
+                self.shared.tracked.nudge(&suffix);
+                self.shared.announcer.announce(&suffix);
                 self.shared.remember(Entry { suffix, record, expires }, now).await;
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
+        self.shared.tracked.nudge(&suffix);
+        self.shared.announcer.announce(&suffix);
         self.shared.remember(entry.clone(), now).await;
         // A login may have been renewed between the reading of the clock and the entry: its tokens
         // are dated later, and from the entry on there are no more of them.
         let issued_before = self.issued_before(what, now).await?;
         if issued_before > record.issued_before {
             record.issued_before = issued_before;
-            let entry = self.shared.store.put(&suffix, &record, ttl, now).await?;
-            self.shared.remember(entry, now).await;
+            entry = self.shared.store.put(&suffix, &record, ttl, now).await?;
+            self.shared.tracked.nudge(&suffix);
+            self.shared.announcer.announce(&suffix);
+            self.shared.remember(entry.clone(), now).await;
         }
         if self.shared.footing() != before {
             // A loss was put right between the two steps, without this entry.
@@ -226,12 +335,6 @@ impl Blocklist {
         })
     }
 
-    /// The store that it asks, for whoever keeps something beside the blocklist.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.shared.store
-    }
-
     /// Lifts a revocation; `false` when there is no entry of this id.
     ///
     /// # Errors
@@ -240,6 +343,8 @@ impl Blocklist {
     pub async fn remove(&self, id: &str) -> Result<bool, Error> {
         let Some(suffix) = Selector::suffix_of_id(id) else { return Ok(false) };
         let removed = self.shared.store.delete(&suffix).await?;
+        let removed = self.shared.tracked.forget_lost(&suffix) || removed;
+        self.shared.tracked.nudge(&suffix);
         if let Some(remembered) = &self.shared.remembered {
             remembered.forget(vec![suffix]).await?;
         }
@@ -258,6 +363,12 @@ impl Blocklist {
     pub fn status(&self) -> Status {
         self.shared.status()
     }
+
+    /// Where changes are announced, and listened to.
+    #[must_use]
+    pub fn announcer(&self) -> &Announcer {
+        &self.shared.announcer
+    }
 }
 
 impl WorkerBlocklist {
@@ -265,6 +376,12 @@ impl WorkerBlocklist {
     #[must_use]
     pub const fn store(&self) -> &WorkerStore {
         &self.store
+    }
+
+    /// How many changes were announced so far: see [`Announcer::count`].
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.shared.announcer.count()
     }
 
     /// Asks whether a verified token is revoked.
@@ -275,6 +392,11 @@ impl WorkerBlocklist {
     pub async fn check(&self, lookup: &Lookup, now: UnixTime) -> Result<Verdict, Unavailable> {
         let before = self.shared.footing();
         let shared = &*self.shared;
+        if before.is_firm()
+            && let Some(verdict) = shared.from_the_copy(lookup, now, before.era)
+        {
+            return Ok(verdict);
+        }
         let found = match self.store.look_up(lookup, now).await {
             Ok(found) => found,
             // What this gateway knows to be revoked stays so, whether the store can be asked or
@@ -296,17 +418,19 @@ impl WorkerBlocklist {
             };
             found.generation.as_deref() == Some(known.as_str())
         };
-        // Whatever changed on the way, the answer may come from before or from elsewhere.
-        if same && before.is_firm() && before == shared.footing() {
-            return Ok(shared.aged(lookup));
-        }
         if !same {
             shared.surprise.notify_one();
+            let revoked = shared.without_the_store(lookup, now);
+            return Ok(revoked.unwrap_or_else(|| shared.aged_at(lookup, now.seconds())));
         }
-        if let Some(revoked) = shared.without_the_store(lookup, now) {
+        if let Some(revoked) = shared.lost_from_the_copy(lookup, found.generation.as_deref(), now) {
             return Ok(revoked);
         }
-        Ok(if same { shared.aged(lookup) } else { shared.aged_at(lookup, now.seconds()) })
+        // Whatever changed on the way, the answer may come from before or from elsewhere.
+        if before.is_firm() && before == shared.footing() {
+            return Ok(shared.aged(lookup));
+        }
+        Ok(shared.from_memory(lookup, now).unwrap_or_else(|| shared.aged(lookup)))
     }
 }
 
@@ -326,10 +450,50 @@ impl Shared {
         }
     }
 
-    /// The refusal that remembered entries give by themselves.
+    /// The refusal that is certain without asking the store: by remembered entries, or by what the
+    /// copy held when it was last current.
     fn without_the_store(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
+        self.from_memory(lookup, now).or_else(|| {
+            let standing = self.tracked.last_known(lookup)?;
+            Some(Verdict::Revoked(verdict::cause_at(lookup, standing.place)))
+        })
+    }
+
+    /// The refusal that remembered entries give by themselves.
+    fn from_memory(&self, lookup: &Lookup, now: UnixTime) -> Option<Verdict> {
         let found = self.remembered.as_ref()?.look_up(lookup, now);
         verdict::refusing(lookup, &found.hits).map(|(cause, _)| Verdict::Revoked(cause))
+    }
+
+    /// What the local copy says, if it may be believed.
+    fn from_the_copy(&self, lookup: &Lookup, now: UnixTime, era: u64) -> Option<Verdict> {
+        match self.tracked.look_up(lookup, era) {
+            Answer::Clear => Some(self.aged(lookup)),
+            Answer::Refused(standing) => Some(self.refused_by(lookup, standing, now)),
+            Answer::Unknown => None,
+        }
+    }
+
+    /// The refusal by what the copy held of contents that the store has lost.
+    fn lost_from_the_copy(
+        &self,
+        lookup: &Lookup,
+        generation: Option<&str>,
+        now: UnixTime,
+    ) -> Option<Verdict> {
+        let standing = self.tracked.lost(lookup, generation?)?;
+        Some(self.refused_by(lookup, Standing { is_carried: true, ..standing }, now))
+    }
+
+    fn refused_by(&self, lookup: &Lookup, standing: Standing, now: UnixTime) -> Verdict {
+        let hit = Hit { place: standing.place, value: standing.value() };
+        if standing.is_carried {
+            let until = standing.ends(now).unwrap_or(UnixTime(i64::MAX));
+            self.sighted_until(lookup, &hit, until, true, now);
+        } else {
+            self.sighted(lookup, &hit, now);
+        }
+        Verdict::Revoked(verdict::cause_at(lookup, standing.place))
     }
 
     /// Clear, unless entries were lost and the token is from before.
@@ -350,10 +514,21 @@ impl Shared {
     }
 
     fn sighted(&self, lookup: &Lookup, hit: &Hit, now: UnixTime) {
+        self.sighted_until(lookup, hit, lookup.until, false, now);
+    }
+
+    fn sighted_until(
+        &self,
+        lookup: &Lookup,
+        hit: &Hit,
+        until: UnixTime,
+        is_lost: bool,
+        now: UnixTime,
+    ) {
         let Some(remembered) = &self.remembered else { return };
         let Some(name) = memory::name_of(lookup, hit.place) else { return };
         if !remembered.covers(&name, hit.value.as_deref(), now) {
-            let sighting = Sighting { name, value: hit.value.clone(), until: lookup.until };
+            let sighting = Sighting { name, value: hit.value.clone(), until, is_lost };
             // A full queue means that it will be seen again or that many others are.
             let _ = self.sightings.try_send(sighting);
         }

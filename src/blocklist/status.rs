@@ -1,6 +1,7 @@
 //! How the blocklist stands, for `/status`, `/readyz?verbose` and the metrics.
 
 use super::Shared;
+use super::tracked::TrackedStatus;
 use crate::store::Error;
 use crate::time::UnixTime;
 
@@ -31,6 +32,10 @@ pub struct Status {
     pub remembered: usize,
     /// What the server's settings mean for revocations, in words.
     pub warnings: Vec<String>,
+    /// `[revocation] check`.
+    pub check: &'static str,
+    /// The local copy, with `check = "tracked"` and a store that is not in this process anyway.
+    pub tracked: Option<TrackedStatus>,
 }
 
 /// The changing part.
@@ -79,6 +84,12 @@ impl Shared {
             in_doubt: self.remembered.is_some() && !self.footing().is_firm(),
             remembered: self.remembered.as_ref().map_or(0, super::Remembered::len),
             warnings: condition.warnings.clone(),
+            check: **self.mode.load(),
+            tracked: self.is_tracked().then(|| self.tracked.status()),
         }
+    }
+
+    fn is_tracked(&self) -> bool {
+        **self.mode.load() == "tracked" && self.remembered.is_some()
     }
 }

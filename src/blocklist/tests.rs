@@ -32,7 +32,14 @@ fn jti(value: &str) -> Revocation {
 /// A token of now.
 fn token(jti: &str) -> Lookup {
     let now = now();
-    Lookup { issued_at: Some(now), until: now.plus(Duration::from_secs(600)), ..lookup(jti) }
+    let mut lookup = lookup(jti);
+    (lookup.issued_at, lookup.until) = (Some(now), now.plus(Duration::from_secs(600)));
+    lookup
+}
+
+fn issued_at(issued_at: Option<UnixTime>, mut token: Lookup) -> Lookup {
+    token.issued_at = issued_at;
+    token
 }
 
 struct Gateway {
@@ -115,13 +122,14 @@ async fn every_kind_revokes() {
             let cause = Verdict::Revoked(Cause::Entry(kind));
             assert_eq!(gateway.verdict(&named).await, Ok(cause), "{kind}");
             assert_eq!((item.kind, item.value.as_str()), (kind.as_str(), value));
-            let unnamed = Lookup { undated: vec!["jti:i:another".into()], ..token("another") };
+            let mut unnamed = token("another");
+            unnamed.undated = vec!["jti:i:another".into()];
             assert_eq!(gateway.verdict(&unnamed).await, Ok(Verdict::Clear), "{kind}");
             if kind.is_dated() {
                 let issued_before = item.issued_before.unwrap();
                 assert!((30..=35).contains(&(issued_before - item.at)), "{kind}: {item:?}");
                 let later = UnixTime(issued_before + 1);
-                let newer = Lookup { issued_at: Some(later), ..named.clone() };
+                let newer = issued_at(Some(later), named.clone());
                 assert_eq!(gateway.verdict(&newer).await, Ok(Verdict::Clear), "{kind}");
             }
             assert!(gateway.blocklist.remove(&item.id).await.unwrap());
@@ -227,11 +235,10 @@ async fn a_date_that_was_moved_on_is_remembered() {
     let (one, _one) = alone(&server).await;
     let (other, _other) = alone(&server).await;
     let start = now().seconds();
-    let issued = |at: i64| Lookup {
-        undated: Vec::new(),
-        dated: vec!["sub:i:bob".into()],
-        issued_at: Some(UnixTime(at)),
-        ..token("1")
+    let issued = |at: i64| {
+        let mut token = issued_at(Some(UnixTime(at)), token("1"));
+        (token.undated, token.dated) = (Vec::new(), vec!["sub:i:bob".into()]);
+        token
     };
     let up_to = |at: i64| Revocation {
         issued_before: Some(IssuedBefore::At(UnixTime(at))),
@@ -358,9 +365,9 @@ async fn older_tokens_are_refused_after_a_loss() {
     assert_eq!(gateway.verdict(&old).await, older);
     eventually(async || gateway.blocklist.status().lost == 1).await;
     assert_eq!(gateway.verdict(&old).await, older);
-    assert_eq!(gateway.verdict(&Lookup { issued_at: None, ..token("1") }).await, older);
+    assert_eq!(gateway.verdict(&issued_at(None, token("1"))).await, older);
     let lost_at = gateway.blocklist.status().lost_at.unwrap();
-    let newer = Lookup { issued_at: Some(UnixTime(lost_at.0 + 1)), ..token("1") };
+    let newer = issued_at(Some(UnixTime(lost_at.0 + 1)), token("1"));
     eventually(async || gateway.verdict(&newer).await == Ok(Verdict::Clear)).await;
     gateway.blocklist.set_on_loss(OnLoss::Remember);
     assert_eq!(gateway.verdict(&old).await, Ok(Verdict::Clear));
@@ -427,4 +434,30 @@ async fn a_revocation_is_dated_when_it_takes_effect() {
     };
     let item = gateway.blocklist.revoke(&sub, begun).await.unwrap();
     assert_eq!(item.issued_before, Some(later.seconds()));
+}
+
+/// What one gateway revokes, the others hear of at once; after a gap they doubt.
+#[tokio::test]
+async fn revocations_are_told_to_other_gateways() {
+    let server = RedisServer::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = Gateway::start(&unix(&server), dirs[0].path(), OnLoss::Remember).await;
+    let mut other = Gateway::start(&unix(&server), dirs[1].path(), OnLoss::Remember).await;
+    let mut news = other.blocklist.announcer().subscribe();
+    other.blocklist.listen();
+    assert_eq!(news.next().await, Some(News::Doubt), "what came before may have been missed");
+    let heard = other.worker.announced();
+    one.revoke(&jti("4711")).await;
+    assert_eq!(news.next().await, Some(News::Entry("jti:i:4711".into())));
+    assert_eq!(other.worker.announced(), heard + 1);
+    // Its own comes twice: by itself and by the channel.
+    other.revoke(&jti("4712")).await;
+    for _ in 0..2 {
+        assert_eq!(news.next().await, Some(News::Entry("jti:i:4712".into())));
+    }
+    let killed: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(killed, 1);
+    assert_eq!(news.next().await, Some(News::Doubt), "connected again");
+    one.revoke(&jti("4713")).await;
+    assert_eq!(news.next().await, Some(News::Entry("jti:i:4713".into())));
 }

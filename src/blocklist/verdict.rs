@@ -65,14 +65,22 @@ pub(super) fn refusing<'a>(lookup: &Lookup, hits: &'a Hits) -> Option<(Cause, &'
 }
 
 fn cause(lookup: &Lookup, hit: &Hit) -> Option<Cause> {
-    match hit.place {
-        Place::Extra(_) => Some(Cause::Extra),
-        Place::Unknown => Some(Cause::Unreadable),
-        Place::Undated(i) => Some(kind_cause(lookup.undated.get(i).map_or("", |s| s))),
-        Place::Dated(i) => {
-            let cause = kind_cause(lookup.dated.get(i).map_or("", |s| s));
-            is_refused_by_date(lookup.issued_at, hit.value.as_deref()).then_some(cause)
+    let refuses = match hit.place {
+        Place::Extra(_) | Place::Undated(_) | Place::Unknown => true,
+        Place::Dated(_) => {
+            is_refused_by_date(lookup.issued_at, issued_before(hit.value.as_deref()))
         }
+    };
+    refuses.then(|| cause_at(lookup, hit.place))
+}
+
+/// What an entry that refuses the token is called, by its place.
+pub(super) fn cause_at(lookup: &Lookup, place: Place) -> Cause {
+    match place {
+        Place::Extra(_) => Cause::Extra,
+        Place::Unknown => Cause::Unreadable,
+        Place::Undated(i) => kind_cause(lookup.undated.get(i).map_or("", |s| s)),
+        Place::Dated(i) => kind_cause(lookup.dated.get(i).map_or("", |s| s)),
     }
 }
 
@@ -81,9 +89,13 @@ fn kind_cause(suffix: &str) -> Cause {
     kind.map_or(Cause::Unreadable, Cause::Entry)
 }
 
-/// `iat <= issued_before`; an absent `iat` and a value without a readable date refuse.
-fn is_refused_by_date(issued_at: Option<UnixTime>, value: Option<&[u8]>) -> bool {
-    let issued_before = value.and_then(Record::parse).and_then(|record| record.issued_before);
+/// The date in a dated entry's value; `None` when there is no readable one.
+pub(super) fn issued_before(value: Option<&[u8]>) -> Option<i64> {
+    value.and_then(Record::parse).and_then(|record| record.issued_before)
+}
+
+/// `iat <= issued_before`; an absent `iat` and an entry without a readable date refuse.
+pub(super) fn is_refused_by_date(issued_at: Option<UnixTime>, issued_before: Option<i64>) -> bool {
     match (issued_at, issued_before) {
         (Some(issued_at), Some(issued_before)) => issued_at.seconds() <= issued_before,
         _ => true,
@@ -95,13 +107,13 @@ mod tests {
     use super::*;
 
     fn lookup(issued_at: Option<i64>) -> Lookup {
-        Lookup {
-            undated: vec!["jti:i:1".into()],
-            dated: vec!["sub:i:alice".into()],
-            extra: vec!["blacklist:1".into()],
-            issued_at: issued_at.map(UnixTime),
-            until: UnixTime(1000),
-        }
+        Lookup::new(
+            vec!["jti:i:1".into()],
+            vec!["sub:i:alice".into()],
+            vec!["blacklist:1".into()],
+            issued_at.map(UnixTime),
+            UnixTime(1000),
+        )
     }
 
     fn verdict(issued_at: Option<i64>, place: Place, value: Option<&str>) -> Option<Cause> {

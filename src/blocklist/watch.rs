@@ -104,6 +104,7 @@ impl Shared {
             ledger.alarm = true;
         });
         self.adopt(Some(Arc::new(id.to_owned())));
+        self.announcer.announce_doubt();
         tracing::error!(
             generation = id,
             lost = ledger.lost,
@@ -140,7 +141,7 @@ impl Shared {
     /// Remembers an entry that refused, with the end that the store gives it.
     async fn take_in(&self, sighting: Sighting, now: UnixTime) {
         let Some(remembered) = &self.remembered else { return };
-        let Sighting { name, value, until } = sighting;
+        let Sighting { name, value, until, is_lost } = sighting;
         if remembered.covers(&name, value.as_deref(), now) {
             return;
         }
@@ -152,9 +153,16 @@ impl Shared {
                 at: now.seconds(),
                 issued_before: None,
             }),
-            expires: Some(until.seconds()),
+            // Without end, if it had none.
+            expires: (until.seconds() != i64::MAX).then_some(until.seconds()),
         };
         let entry = if memory::is_extra(&name) {
+            Some(seen)
+        } else if is_lost {
+            // Written back, as what was remembered is.
+            if let Err(error) = self.store.put_all(std::slice::from_ref(&seen), now).await {
+                tracing::debug!(%error, "a lost revocation was not written back");
+            }
             Some(seen)
         } else {
             match self.store.get(&name, now).await {

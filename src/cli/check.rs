@@ -11,6 +11,7 @@ use super::token::Format;
 use super::{ConfigArgs, complain};
 use crate::config::{self, Failure, Loaded, Options, Problems, Source};
 use crate::limit::Registry;
+use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess, Snapshot};
 use crate::run::environment;
 
@@ -98,10 +99,11 @@ fn good(
 
 /// Compiles without a gateway around it.
 pub(super) fn compile(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, Problems> {
-    let limiters = Registry::default();
+    let (limiters, metrics) = (Registry::default(), Metrics::new());
     let context = Context {
         source: &loaded.source,
         limiters: &limiters,
+        metrics: &metrics,
         previous: None,
         environment: &environment,
         access,

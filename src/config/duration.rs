@@ -123,7 +123,7 @@ impl TryFrom<Scalar> for Reuse {
 }
 
 /// The text of a duration; a bare number is refused because its unit would be a guess.
-fn written(scalar: Scalar) -> Result<String, String> {
+pub(super) fn written(scalar: Scalar) -> Result<String, String> {
     match scalar {
         Scalar::Integer(number) => Err(format!(
             "a duration needs a unit, found the number {number}\nwrite \"{}s\" for seconds",

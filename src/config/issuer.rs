@@ -49,6 +49,10 @@ pub struct Issuer {
     /// Which `typ` is taken; default any that an access token may have (R13).
     #[serde(default = "default_token_type")]
     pub token_type: Spanned<TokenType>,
+    /// Whether the provider may end sessions here (OpenID Connect Back-Channel Logout 1.0);
+    /// default no.
+    #[serde(default)]
+    pub backchannel_logout: Option<Spanned<BackchannelLogout>>,
 
     /// A JWKS (RFC 7517 §5) file, relative to the configuration file.
     #[serde(default)]
@@ -189,6 +193,15 @@ fn default_cache() -> Spanned<Reuse> {
 
 fn default_required_claims() -> List<Text> {
     List::unplaced([Text("sub".to_owned())])
+}
+
+/// What the provider knows the gateway as when it sends a logout token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackchannelLogout {
+    /// The client for which the provider has the gateway's logout URI; it stands in the logout
+    /// token's `aud`.
+    pub client_id: Spanned<Text>,
 }
 
 /// Text that is not empty.

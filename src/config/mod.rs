@@ -35,6 +35,8 @@ mod scalar;
 mod size;
 
 mod admin;
+mod audit;
+mod endpoints;
 mod identity;
 mod issuer;
 mod issuing;
@@ -45,6 +47,7 @@ mod revocation;
 mod route;
 mod state;
 mod store;
+mod streams;
 mod timeouts;
 mod tls;
 mod upstream;
@@ -60,11 +63,13 @@ pub use toml::Spanned;
 pub use address::{Address, PublicUrl, Server};
 pub use admin::Admin;
 pub use algorithm::Algorithm;
+pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
 pub use duration::{Leeway, Period, Reuse};
+pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
-pub use issuer::{ClaimMap, Issuer, Key, Text};
+pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
 pub use issuing::{IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
@@ -90,7 +95,8 @@ pub use secret_source::{SecretError, SecretSource};
 pub use size::Size;
 pub use source::Source;
 pub use state::State;
-pub use store::{Store, StoreUrl};
+pub use store::{Store, StoreHost, StoreUrl};
+pub use streams::{Grace, StreamKind, Streams};
 pub use timeouts::Timeouts;
 pub use tls::{CertificatePair, ClientAuth, ClientAuthMode, MinVersion, Tls};
 pub use upstream::Upstream;
@@ -117,10 +123,16 @@ pub struct Config {
     pub limits: Limits,
     /// `[timeouts]`: how long anything may take.
     pub timeouts: Timeouts,
+    /// `[streams]`: live connections.
+    pub streams: Streams,
     /// `[auth_failures]`: failed verifications per client.
     pub auth_failures: AuthFailures,
     /// `[log]`: the program's log and the access log.
     pub log: Log,
+    /// `[audit]`: the log of changes and refusals.
+    pub audit: Audit,
+    /// `[endpoints]`: the paths that are the gateway's own.
+    pub endpoints: Endpoints,
     /// `[[issuers]]`: whose tokens are believed.
     pub issuers: Vec<Spanned<Issuer>>,
     /// `[issuing]`: Postern as an issuer; without it, none.

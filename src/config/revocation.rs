@@ -1,10 +1,12 @@
 //! `[revocation]`: how the blocklist is asked, and what happens when it cannot be.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::duration::Period;
 use super::list::List;
 use super::scalar::Scalar;
 use super::unplaced;
@@ -19,6 +21,10 @@ pub struct Revocation {
     pub on_unreachable: Spanned<OnUnreachable>,
     /// What a lost store means for tokens of before the loss; default remember.
     pub on_loss: Spanned<OnLoss>,
+    /// With `tracked`: how old the local copy may be; default 2 s.
+    pub max_staleness: Spanned<Period>,
+    /// With `tracked`: how many entries the local copy holds; default 1000000.
+    pub max_entries: Spanned<NonZeroU32>,
     /// Keys that other applications write and whose existence refuses a token; default none.
     pub extra_keys: List<KeyTemplate>,
 }
@@ -29,6 +35,8 @@ impl Default for Revocation {
             check: unplaced(Check::EveryRequest),
             on_unreachable: unplaced(OnUnreachable::Deny),
             on_loss: unplaced(OnLoss::Remember),
+            max_staleness: unplaced(Period::seconds(2)),
+            max_entries: unplaced(NonZeroU32::MIN.saturating_add(999_999)),
             extra_keys: List::default(),
         }
     }
@@ -42,20 +50,20 @@ pub enum Check {
     EveryRequest,
     /// Never: a revoked token lives until its `exp`.
     Off,
+    /// A local copy that Redis keeps current answers; the store is asked when it cannot.
+    Tracked,
 }
 
 impl TryFrom<Scalar> for Check {
     type Error = String;
 
     fn try_from(scalar: Scalar) -> Result<Self, String> {
-        let text = scalar.text("\"every-request\" or \"off\"")?;
+        let text = scalar.text("\"every-request\", \"tracked\" or \"off\"")?;
         match text.as_str() {
             "every-request" => Ok(Self::EveryRequest),
             "off" => Ok(Self::Off),
-            "tracked" => {
-                Err("tracked revocation is not in this release\nwrite \"every-request\"".to_owned())
-            }
-            _ => Err(format!("{text:?} is neither \"every-request\" nor \"off\"")),
+            "tracked" => Ok(Self::Tracked),
+            _ => Err(format!("{text:?} is none of \"every-request\", \"tracked\", \"off\"")),
         }
     }
 }

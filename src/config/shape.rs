@@ -54,11 +54,14 @@ const STAND_INS: [(&str, &str, &str); 9] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 28] = [
+pub(super) const TABLES: [&str; 32] = [
     "admin",
+    "audit",
     "auth_failures",
+    "endpoints",
     "identity",
     "issuers[]",
+    "issuers[].backchannel_logout",
     "issuers[].claims",
     "issuers[].keys[]",
     "issuing",
@@ -76,6 +79,7 @@ pub(super) const TABLES: [&str; 28] = [
     "routes[].token",
     "state",
     "store",
+    "streams",
     "timeouts",
     "tls",
     "tls.certificates[]",
@@ -86,23 +90,25 @@ pub(super) const TABLES: [&str; 28] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 11] = [
+const LATER: [(&str, &str, &str); 6] = [
     ("", "clients", "leave the section out"),
-    ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
-    ("", "streams", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("issuers[]", "backchannel_logout", "leave it out"),
     ("issuing", "cookies", "leave the section out"),
     ("issuing", "users", "leave the section out"),
-    ("revocation", "max_entries", "leave it out: it belongs to tracked revocation"),
-    ("revocation", "max_staleness", "leave it out: it belongs to tracked revocation"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 
 /// Names of keys under which a secret would stand in the file.
-const LITERAL_SECRETS: [&str; 6] =
-    ["client_secret", "passphrase", "password", "private_key", "secret", "token_secret"];
+const LITERAL_SECRETS: [&str; 7] = [
+    "client_secret",
+    "passphrase",
+    "password",
+    "private_key",
+    "secret",
+    "sentinel_password",
+    "token_secret",
+];
 
 /// What the file declares, whether or not it could be understood, so that one mistake is not
 /// reported a second time wherever the name is used.

@@ -7,7 +7,7 @@ use super::interpolate::Interpolated;
 
 /// Keys whose value is never shown, even where it should not have been written. Those of variables
 /// are among them, because a secret written in place of its variable's name is a likely mistake.
-const SECRET_WORDS: [&str; 9] = [
+const SECRET_WORDS: [&str; 11] = [
     "secret",
     "secret_env",
     "password",
@@ -16,6 +16,8 @@ const SECRET_WORDS: [&str; 9] = [
     "private_key",
     "client_secret",
     "client_secret_env",
+    "sentinel_password",
+    "sentinel_password_env",
     "token_secret",
 ];
 

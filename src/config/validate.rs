@@ -1,11 +1,14 @@
 //! What can be told from the configuration alone: names that lead nowhere, settings that
 //! contradict each other, rules that could never hold. Opens nothing.
 
+mod audit;
+mod endpoints;
 mod identity;
 mod issuers;
 mod issuing;
 mod listen;
 mod providers;
+mod revocation;
 mod routes;
 mod store;
 
@@ -30,11 +33,14 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Problems) {
     listen::validate(config, declared, problems);
     store::validate(config, problems);
+    audit::validate(&config.audit, problems);
+    revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
     issuing::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
+    endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
 }
 

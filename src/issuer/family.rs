@@ -16,12 +16,13 @@ use super::outcome::{
 };
 use super::refresh_token::{RefreshToken, digest};
 use super::session::{BrowserSession, SessionId, about};
+use crate::blocklist::{End, Revocation};
 use crate::limit::client_network;
 use crate::policy::Issuing;
 use crate::secret::Secret;
 use crate::store::{self, Advanced, Begun, Live, Login, NewFamily, Standing, Step, Terms, Trace};
 use crate::time::UnixTime;
-use crate::token::Kind;
+use crate::token::{Kind, Selector};
 
 /// Sessions of one subject; a login above it ends the one that has been unused for longest.
 const SESSIONS_MAX: u32 = 100;
@@ -199,6 +200,21 @@ impl Families {
             ended.extend(self.end_own(&sid, subject, now).await?);
         }
         Ok(ended)
+    }
+
+    /// The revocation of a session that was just ended or reused. It is in the store already;
+    /// handed to the blocklist, it is remembered against a loss, replicated, and told to everyone
+    /// who holds a stream of that session.
+    #[must_use]
+    pub fn revocation(&self, login: &Login, reason: &str) -> Revocation {
+        let issuer = self.terms.issuer.clone();
+        Revocation {
+            selector: Selector { kind: Kind::Sid, issuer, value: login.sid.clone() },
+            end: End::For(self.terms.barred),
+            issued_before: None,
+            reason: reason.to_owned(),
+            by: "postern".to_owned(),
+        }
     }
 
     /// The live sessions of a subject, the last used first.

@@ -1,6 +1,7 @@
 //! A route's limit as the pipeline uses it: what its key is made of, and when those parts are
 //! known.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,7 +66,27 @@ pub struct Limit<C: Clock = DefaultClock> {
     pub shared: Option<Shared>,
 }
 
+impl fmt::Display for By {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claim(path) => write!(f, "claim:{path}"),
+            Self::Client => f.write_str("client"),
+            Self::Form(name) => write!(f, "form:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Json(pointer) => write!(f, "json:{pointer}"),
+        }
+    }
+}
+
 impl<C: Clock> Limit<C> {
+    /// The parts of the key, as the configuration writes them.
+    #[must_use]
+    pub fn counts_by(&self) -> String {
+        let parts: Vec<String> = self.by.iter().map(By::to_string).collect();
+        parts.join("+")
+    }
+
     /// Whether a claim is part of the key, so that the limit comes after verification.
     #[must_use]
     pub fn needs_claims(&self) -> bool {

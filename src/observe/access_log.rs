@@ -60,7 +60,7 @@ pub struct Line<'a> {
     /// From handing the request over to the response head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ms: Option<f64>,
-    /// `allowed` or `refused`.
+    /// `allowed`, `refused`, or `ended`: allowed, and cut short when the token counted no longer.
     #[serde(rename = "auth.result")]
     pub decision: &'static str,
     /// Why; a word from a fixed list.

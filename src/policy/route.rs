@@ -8,6 +8,7 @@ use super::upstream::{Timeouts, Upstream};
 use crate::auth::extract::TokenSource;
 use crate::auth::{IssuerFilter, Rule};
 use crate::limit::Limit;
+use crate::observe::metrics::RouteSeries;
 
 /// One `[[routes]]` entry, ready to use.
 pub struct Route {
@@ -38,6 +39,8 @@ pub struct Route {
     pub early_limits: Vec<Limit>,
     /// Limits by claim, asked after the token was accepted.
     pub late_limits: Vec<Limit>,
+    /// Where its requests are counted; the same over reloads.
+    pub series: Arc<RouteSeries>,
 }
 
 /// Who may send requests to a route.

@@ -10,6 +10,7 @@ use super::canonical::folded;
 use super::identity::IdentityHeaders;
 use super::issuing::Issuing;
 use super::origin::Origin;
+use super::own_paths::OwnPaths;
 use super::provider::{Introspection, KeySource};
 use super::reserved::ReservedNames;
 use super::route::Route;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub folded_router: Router,
     /// Whether any route's path is spelled otherwise than its folded form.
     pub paths_fold: bool,
+    /// The paths that no route has.
+    pub own_paths: OwnPaths,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// Whose tokens are accepted.
@@ -50,11 +53,13 @@ pub struct Snapshot {
     pub limits: RequestLimits,
     /// How long a client may take.
     pub timeouts: ClientTimeouts,
+    /// When live connections end.
+    pub streams: StreamRules,
     /// Certificates; absent without an HTTPS listener.
     pub tls: Option<Arc<tls::Server>>,
     /// The origin that browsers know.
     pub public_url: Option<Origin>,
-    /// Whether the blocklist is asked (`check = "every-request"`).
+    /// Whether the blocklist is asked at all (`check` is not `"off"`); by which way is its business.
     pub check_blocklist: bool,
     /// The limit on failed verifications, with the rate that it was made for.
     pub failures: Option<(Quota, Arc<AuthFailures>)>,
@@ -92,6 +97,19 @@ pub struct ClientTimeouts {
     pub keep_alive: Duration,
     /// From the wish to stop until connections are cut.
     pub drain: Duration,
+}
+
+/// `[streams]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamRules {
+    /// Whether a WebSocket ends with its token's `exp`.
+    pub websocket: bool,
+    /// Whether an event stream does.
+    pub sse: bool,
+    /// Whether a gRPC stream does.
+    pub grpc: bool,
+    /// How long after `exp`; and how long a stream goes on while the blocklist cannot be asked.
+    pub grace: Duration,
 }
 
 impl Snapshot {

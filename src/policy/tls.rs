@@ -2,7 +2,7 @@
 //!
 //! TLS 1.2 and 1.3 with rustls's suites (ECDHE and AEAD only), no early data (R51).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 /// Why TLS settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,8 @@ pub struct Server {
 
 /// The certificates, by the DNS names they carry.
 struct Certificates {
+    /// When each ends, by its subject; Unix seconds.
+    ends: BTreeMap<String, i64>,
     by_name: HashMap<String, Arc<CertifiedKey>>,
     default: Arc<CertifiedKey>,
 }
@@ -113,6 +117,12 @@ impl Server {
         Ok(Self { config: Arc::new(config), certificates })
     }
 
+    /// When each certificate ends, by its subject; Unix seconds.
+    #[must_use]
+    pub fn ends(&self) -> &BTreeMap<String, i64> {
+        &self.certificates.ends
+    }
+
     /// Whether the certificate that a client with this SNI was shown also covers `host`; when
     /// not, the request was meant for another connection (421, RFC 9110 §15.5.20).
     #[must_use]
@@ -144,13 +154,20 @@ impl Certificates {
         let default = keys.first().cloned().ok_or_else(|| {
             vec![Error::Settings(rustls::Error::General("no certificate".into()))]
         })?;
+        let mut ends = BTreeMap::new();
+        for (subject, end) in keys.iter().filter_map(|key| end(key)) {
+            // Two of one subject (an ECDSA and an RSA one, say): the first to end counts.
+            ends.entry(subject)
+                .and_modify(|known: &mut i64| *known = end.min(*known))
+                .or_insert(end);
+        }
         let mut by_name = HashMap::new();
         for key in keys {
             for name in dns_names(&key) {
                 by_name.entry(name).or_insert_with(|| key.clone());
             }
         }
-        Ok(Self { by_name, default })
+        Ok(Self { ends, by_name, default })
     }
 
     fn choose(&self, sni: Option<&str>) -> &Arc<CertifiedKey> {
@@ -287,6 +304,16 @@ fn pem_reason(error: &rustls::pki_types::pem::Error) -> String {
         Pem::NoItemsFound => "nothing usable in this file; expected PEM".into(),
         other => format!("not valid PEM: {other}"),
     }
+}
+
+/// The leaf's subject, or its first DNS name where that is empty, and when it ends.
+fn end(key: &CertifiedKey) -> Option<(String, i64)> {
+    let leaf = Certificate::from_der(key.cert.first()?).ok()?;
+    let leaf = leaf.tbs_certificate();
+    let subject = leaf.subject().to_string();
+    let subject = if subject.is_empty() { dns_names(key).into_iter().next()? } else { subject };
+    let end = leaf.validity().not_after.to_unix_duration().as_secs();
+    Some((subject, i64::try_from(end).unwrap_or(i64::MAX)))
 }
 
 fn dns_names(key: &CertifiedKey) -> Vec<String> {

@@ -9,6 +9,8 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::observe::metrics::UpstreamSeries;
+
 /// The servers behind one name.
 #[derive(Debug)]
 pub struct Upstream {
@@ -19,6 +21,8 @@ pub struct Upstream {
     /// How long an idle connection is kept for reuse. Below the server's own limit, so that the
     /// gateway closes first (Node's default is 5 s).
     pub keep_alive: Duration,
+    /// Where its answers are counted; the same over reloads.
+    pub series: Arc<UpstreamSeries>,
     turn: AtomicUsize,
 }
 
@@ -50,8 +54,13 @@ pub struct ServerTls {
 impl Upstream {
     /// An upstream of these servers.
     #[must_use]
-    pub fn new(name: &str, servers: Vec<Arc<Server>>, keep_alive: Duration) -> Self {
-        Self { name: name.into(), servers, keep_alive, turn: AtomicUsize::new(0) }
+    pub fn new(
+        servers: Vec<Arc<Server>>,
+        keep_alive: Duration,
+        series: Arc<UpstreamSeries>,
+    ) -> Self {
+        let name = series.name().into();
+        Self { name, servers, keep_alive, series, turn: AtomicUsize::new(0) }
     }
 
     /// The servers in the order in which to try them: each request starts one further on.

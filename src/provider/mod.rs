@@ -41,6 +41,7 @@ use self::introspection::{Introspector, Introspectors};
 use self::last_good::LastGood;
 use self::source::{Fetch, Source, Surroundings, is_same};
 use crate::auth::Wanted;
+use crate::observe::metrics::Metrics;
 use crate::policy::Snapshot;
 use crate::policy::provider::{Introspection, KeySource};
 
@@ -104,16 +105,25 @@ impl Drop for Running {
 impl Providers {
     /// Knows the state directory for its last-good key sets; fetches nothing yet.
     #[must_use]
-    pub fn new(policy: Arc<ArcSwap<Snapshot>>, state_dir: &Path) -> Arc<Self> {
+    pub fn new(
+        policy: Arc<ArcSwap<Snapshot>>,
+        state_dir: &Path,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let fetch: Fetch = Arc::new(|settings: Arc<KeySource>| {
             Box::pin(async move { document::fetch_keys(&settings).await })
         });
-        Self::with_fetch(policy, state_dir, fetch)
+        Self::with_fetch(policy, state_dir, metrics, fetch)
     }
 
-    fn with_fetch(policy: Arc<ArcSwap<Snapshot>>, state_dir: &Path, fetch: Fetch) -> Arc<Self> {
+    fn with_fetch(
+        policy: Arc<ArcSwap<Snapshot>>,
+        state_dir: &Path,
+        metrics: Arc<Metrics>,
+        fetch: Fetch,
+    ) -> Arc<Self> {
         let introspectors = Introspectors::new(policy.clone());
-        let around = Surroundings { policy, last_good: LastGood::new(state_dir), fetch };
+        let around = Surroundings { policy, last_good: LastGood::new(state_dir), metrics, fetch };
         Arc::new(Self {
             around,
             introspectors,

@@ -17,6 +17,7 @@ use super::last_good::{Kept, LastGood};
 use super::schedule::{Schedule, later};
 use super::source::{Change, Fetched, Source};
 use crate::auth::VerificationKey;
+use crate::observe::metrics::Outcome;
 use crate::policy::provider::KeySource;
 use crate::time::UnixTime;
 
@@ -103,7 +104,10 @@ impl Task {
         let settings = self.source.settings();
         let (at, now) = (UnixTime::now(), Instant::now());
         self.source.begin(now);
-        match self.exchange(&settings).await {
+        let exchanged = self.exchange(&settings).await;
+        let outcome = if exchanged.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.source.around.metrics.keys_fetched(&settings.entry, outcome);
+        match exchanged {
             Ok(published) => {
                 let fetched = Fetched { at, noted: now, age: Duration::ZERO };
                 self.succeeded(&settings, published, fetched).await;

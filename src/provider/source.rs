@@ -19,6 +19,7 @@ use super::schedule::later;
 use super::unknown::UnknownKids;
 use super::{KeySourceStatus, Looked};
 use crate::auth::VerificationKey;
+use crate::observe::metrics::Metrics;
 use crate::policy::Snapshot;
 use crate::policy::provider::KeySource;
 use crate::time::UnixTime;
@@ -39,6 +40,8 @@ pub(super) struct Surroundings {
     pub(super) policy: Arc<ArcSwap<Snapshot>>,
     /// The files for a start without the provider.
     pub(super) last_good: LastGood,
+    /// Where fetches are counted.
+    pub(super) metrics: Arc<Metrics>,
     /// How documents are got.
     pub(super) fetch: Fetch,
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,9 +12,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 
 use super::identity::{Identity, apply};
-use super::record::Decision;
+use super::measure::Decision;
 use super::reject::Limited;
-use super::{Rejection, Trip, introspect};
+use super::{Rejection, Trip, fail_mode, introspect};
 use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
 use crate::auth::{Issuers, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
@@ -22,29 +22,8 @@ use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
 use crate::policy::{Route, Snapshot};
 use crate::provider::Looked;
+use crate::stream::Pass;
 use crate::time::UnixTime;
-
-/// Counts the requests that `on_unreachable = "allow"` let through, and tells when to say so: once
-/// a second at most.
-#[derive(Debug, Default)]
-pub struct Unchecked {
-    requests: AtomicU64,
-    said_at: AtomicI64,
-}
-
-impl Unchecked {
-    /// Requests since the start.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Counts one; the number so far when it is time to say so.
-    fn count(&self, now: UnixTime) -> Option<u64> {
-        let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let said_at = self.said_at.swap(now.seconds(), Ordering::Relaxed);
-        (said_at != now.seconds()).then_some(requests)
-    }
-}
 
 /// A caller whose token was accepted for this request.
 #[derive(Debug)]
@@ -68,7 +47,7 @@ pub async fn authenticate(
     parts: &Parts,
 ) -> Result<Option<Caller>, Rejection> {
     let Some(demand) = route.demand() else {
-        trip.note(|record| record.decision = Decision::Allowed("public"));
+        trip.decide(Decision::Allowed("public"));
         return Ok(None);
     };
     let bytes_max = trip.policy.limits.authorization_bytes;
@@ -78,21 +57,23 @@ pub async fn authenticate(
         return match route.access {
             Access::Required(_) => Err(Rejection::NoToken),
             Access::Public | Access::Optional(_) => {
-                trip.note(|record| record.decision = Decision::Allowed("anonymous"));
+                trip.decide(Decision::Allowed("anonymous"));
                 Ok(None)
             }
         };
     };
     let now = UnixTime::now();
     let verified = facts(trip, demand, &presented, now).await?;
-    trip.note(|record| {
-        record.caller = Some(verified.clone());
-        record.decision = Decision::Allowed("token");
-    });
+    trip.note(|record| record.caller = Some(verified.clone()));
+    trip.decide(Decision::Allowed("token"));
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
+    // Before the blocklist is asked: whatever is announced from here on may have been missed.
+    let heard = trip.worker.blocklist.announced();
     not_revoked(trip, route, &verified, now).await?;
     demand.rule.allows(&verified).map_err(Rejection::Denied)?;
     let identity = identity(&trip.policy, &verified, &presented.token)?;
+    let allow_unreachable = route.allow_unreachable;
+    trip.pass = Some(Pass { verified: verified.clone(), heard, allow_unreachable });
     Ok(Some(Caller { verified, origin: presented.origin, identity }))
 }
 
@@ -140,7 +121,9 @@ async fn facts(
     let allowed = |verified: &Arc<Verified>| demand.issuers.allows(&verified.entry);
     let cached = tokens.get(&presented.token, &trip.policy.issuers).filter(allowed);
     trip.note(|record| record.cached = Some(cached.is_some()));
+    let metrics = &worker.gateway.metrics;
     if let Some(verified) = cached {
+        metrics.token_cache_hits.increment();
         return Ok(verified);
     }
     let policy = trip.policy.clone();
@@ -148,6 +131,7 @@ async fn facts(
         // Boxed: the way of every other request stays as small as it was.
         return Box::pin(introspect::facts(trip, &asked, now)).await;
     }
+    metrics.token_cache_misses.increment();
     may_fail(trip)?;
     let verified = match check(&policy.issuers, &presented.token, demand, now) {
         Ok(verified) => verified,
@@ -214,11 +198,14 @@ pub(super) fn may_fail(trip: &Trip) -> Result<(), Rejection> {
     let failures = trip.policy.failures.as_ref().map(|(_, failures)| failures);
     match failures.and_then(|failures| failures.would_block(trip.client)) {
         None => Ok(()),
-        Some(decision) => Err(Rejection::Limited(Box::new(Limited {
-            by: "auth_failures",
-            retry_after: retry_after(&decision),
-            fields: Vec::new(),
-        }))),
+        Some(decision) => {
+            trip.series().limited("auth_failures");
+            Err(Rejection::Limited(Box::new(Limited {
+                by: "auth_failures",
+                retry_after: retry_after(&decision),
+                fields: Vec::new(),
+            })))
+        }
     }
 }
 
@@ -239,23 +226,17 @@ async fn not_revoked(
     if !trip.policy.check_blocklist {
         return Ok(());
     }
-    match trip.worker.blocklist.check(&verified.lookup, now).await {
+    let asked = Instant::now();
+    let answer = trip.worker.blocklist.check(&verified.lookup, now).await;
+    trip.worker.gateway.metrics.blocklist_check.observe(asked.elapsed());
+    match answer {
         Ok(Verdict::Clear) => Ok(()),
         Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
-        Err(unavailable) if route.allow_unreachable => {
-            let gateway = &trip.worker.gateway;
-            if let Some(requests) = gateway.unchecked.count(now) {
-                tracing::warn!(
-                    route = &*route.name,
-                    reason = unavailable.reason.reason(),
-                    requests,
-                    "the blocklist cannot be asked; requests go on (on_unreachable = \"allow\")"
-                );
-            }
-            trip.note(|record| record.decision = Decision::Allowed("store_unreachable"));
+        Err(unavailable) => {
+            fail_mode::act(&trip.worker.gateway.metrics, route, &unavailable, now)?;
+            trip.decide(Decision::Allowed("store_unreachable"));
             Ok(())
         }
-        Err(unavailable) => Err(Rejection::StoreUnavailable(unavailable.reason.reason())),
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::observe::metrics::OpenConnection;
+
 /// Open connections and requests of one client.
 #[derive(Debug)]
 struct Count {
@@ -25,7 +27,11 @@ pub struct Clients {
 
 /// Held for as long as a connection is open.
 #[derive(Debug)]
-pub struct ConnectionPermit(Arc<Count>);
+pub struct ConnectionPermit {
+    count: Arc<Count>,
+    /// Where the connection is shown as open.
+    open: Option<OpenConnection>,
+}
 
 /// Held for as long as a request is being answered; it may outlast its connection.
 #[derive(Debug)]
@@ -45,7 +51,7 @@ impl Clients {
             return None;
         }
         let (count, before) = self.add(key, |count| &count.connections);
-        let permit = ConnectionPermit(count);
+        let permit = ConnectionPermit { count, open: None };
         (before < limits.per_client).then_some(permit)
     }
 
@@ -108,22 +114,29 @@ impl Count {
 }
 
 impl ConnectionPermit {
+    /// The same permit, of a connection that is shown as open until the permit ends.
+    #[must_use]
+    pub fn counted(mut self, open: OpenConnection) -> Self {
+        self.open = Some(open);
+        self
+    }
+
     /// A permit for one more request on this connection. Two atomic operations, no lock.
     #[must_use]
     pub fn request(&self, max: u32) -> Option<RequestPermit> {
-        let before = self.0.requests.fetch_add(1, Ordering::AcqRel);
-        let permit = RequestPermit(self.0.clone());
+        let before = self.count.requests.fetch_add(1, Ordering::AcqRel);
+        let permit = RequestPermit(self.count.clone());
         (before < max).then_some(permit)
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let Some(clients) = self.0.clients.upgrade() {
+        if let Some(clients) = self.count.clients.upgrade() {
             clients.connections.fetch_sub(1, Ordering::AcqRel);
         }
-        if self.0.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.forget_if_unused();
+        if self.count.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.count.forget_if_unused();
         }
     }
 }

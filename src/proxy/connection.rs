@@ -1,7 +1,8 @@
 //! What is known of the connection that a request came on, and whether anything is going on there.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -9,6 +10,7 @@ use http::HeaderValue;
 use super::client::Peer;
 use super::clients::ConnectionPermit;
 use crate::policy::tls;
+use crate::stream::Sever;
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -82,6 +84,10 @@ pub struct Activity {
     waiting: AtomicUsize,
     /// When the first of them began to wait, or the last one went on.
     waiting_since: AtomicU64,
+    /// Whether the connection is to be cut.
+    severed: AtomicBool,
+    /// Who drives it.
+    driver: OnceLock<Waker>,
 }
 
 /// Held while a request is being answered, its response body included.
@@ -104,7 +110,21 @@ impl Activity {
             windows: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(0),
+            severed: AtomicBool::new(false),
+            driver: OnceLock::new(),
         })
+    }
+
+    /// This task drives the connection: it is woken when the connection is cut.
+    pub fn is_driven_by(&self, waker: &Waker) {
+        self.driver.get_or_init(|| waker.clone());
+    }
+
+    /// Whether the connection is to be cut: reset, so that nothing that was sent passes for the
+    /// whole.
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        self.severed.load(Ordering::Acquire)
     }
 
     /// The connection speaks HTTP/2: from now on [`Running::offers`] and
@@ -195,7 +215,22 @@ impl Activity {
     }
 }
 
+impl Sever for Activity {
+    fn sever(&self) {
+        self.severed.store(true, Ordering::Release);
+        if let Some(driver) = self.driver.get() {
+            driver.wake_by_ref();
+        }
+    }
+}
+
 impl Running {
+    /// The connection that the request came on.
+    #[must_use]
+    pub const fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
     /// Whether the answer may have to wait for a window of its own.
     #[must_use]
     pub fn has_window(&self) -> bool {

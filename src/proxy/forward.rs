@@ -9,17 +9,20 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, VIA,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use super::escort::{Escort, ended};
 use super::guard::{self, Hop};
 use super::head::Head;
+use super::measure::Decision;
 use super::{Rejection, Trip, request_id, tunnel};
 use crate::body::Body;
 use crate::policy::Route;
 use crate::policy::route::HostRule;
+use crate::stream::Kind;
 use crate::upstream::{self, Failure, Outcome, Progress, Streamed, Upgraded, Upload};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -59,7 +62,11 @@ impl Inbound {
     ///
     /// 400 for any transfer coding but `chunked`; 413 when Content-Length says that it is too
     /// large; 417 for an unknown expectation.
-    pub fn new(body: Incoming, headers: &HeaderMap, route: &Route) -> Result<Self, Rejection> {
+    pub fn new(
+        body: Incoming,
+        headers: &HeaderMap,
+        bytes_max: Option<u64>,
+    ) -> Result<Self, Rejection> {
         if headers
             .get(EXPECT)
             .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
@@ -72,9 +79,9 @@ impl Inbound {
         if has_other_coding(headers) {
             return Err(Rejection::BadRequest("transfer_coding"));
         }
-        match (body.size_hint().exact(), route.body_bytes) {
+        match (body.size_hint().exact(), bytes_max) {
             (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
-            _ => Ok(Self::Streaming(body, route.body_bytes)),
+            _ => Ok(Self::Streaming(body, bytes_max)),
         }
     }
 
@@ -114,12 +121,20 @@ impl Inbound {
         }
     }
 
-    fn into_body(self, idle: Duration) -> (Body, Option<Arc<Progress>>) {
+    fn into_body(
+        self,
+        idle: Duration,
+        escort: impl FnOnce() -> Option<Escort>,
+    ) -> (Body, Option<Arc<Progress>>) {
         match self {
             Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
             Self::Empty => (Body::Empty, None),
             Self::Streaming(body, max) => {
-                let (body, progress) = Upload::wrap(body, max, idle);
+                let (upload, progress) = Upload::wrap(body, max, idle);
+                let body = match escort() {
+                    Some(escort) => Body::stream(escort.with(upload, progress.clone())),
+                    None => Body::stream(upload),
+                };
                 (body, Some(progress))
             }
         }
@@ -141,16 +156,18 @@ pub fn forward<'t>(
     let Outbound { mut parts, head, hop, upgrade } = outbound;
     let upgrade = upgrade && matches!(inbound, Inbound::Empty);
     let client_side = parts.extensions.remove::<OnUpgrade>().filter(|_| upgrade);
-    let (body, progress) = inbound.into_body(route.timeouts.body_idle);
+    let (body, progress) =
+        inbound.into_body(route.timeouts.body_idle, || Escort::of(trip, Kind::of(&parts.headers)));
     let repeatable = progress.is_none() && upstream::is_idempotent(&parts.method);
     let draft = repeatable.then(|| Draft::of(&parts));
     let trailers = hop.trailers && !upgrade;
     address(&mut parts, trip, route, head, trailers);
     let request = Request::from_parts(parts, body);
-    trip.note(|record| record.forwarded = Some(Instant::now()));
+    let handed = Instant::now();
+    trip.note(|record| record.forwarded = Some(handed));
     async move {
         if let Some(client_side) = client_side {
-            return Box::pin(switch(trip, route, request, client_side)).await;
+            return Box::pin(switch(trip, route, request, client_side, handed)).await;
         }
         let sent = {
             let (pool, trip) = (&trip.worker.pool, &*trip);
@@ -160,7 +177,7 @@ pub fn forward<'t>(
         };
         let response =
             sent.map_err(|failure| reject(trip, route, &failure, progress.as_deref()))?;
-        receive(trip, response)
+        receive(trip, route, response, handed)
     }
 }
 
@@ -201,28 +218,38 @@ async fn switch(
     route: &Route,
     mut request: Request<Body>,
     client: OnUpgrade,
+    handed: Instant,
 ) -> Result<Response<Body>, Rejection> {
     tunnel::mark(request.headers_mut());
     let sent = upstream::send_upgrade(&route.upstream, &route.timeouts, request).await;
     match sent.map_err(|failure| reject(trip, route, &failure, None))? {
-        Upgraded::Declined(response) => receive(trip, response),
+        Upgraded::Declined(response) => receive(trip, route, response, handed),
         Upgraded::Switched(mut response) => {
+            note_answer(trip, route, response.status(), handed);
             let hop = guard::strip_response(response.headers_mut());
             if !tunnel::is_websocket(&hop) {
                 return Err(Rejection::UpstreamBroken("upstream_wrong_protocol"));
             }
             tunnel::mark(response.headers_mut());
-            trip.note(|record| {
-                record.answered = Some(Instant::now());
-                record.status = response.status();
-            });
-            Ok(tunnel::join(client, response, trip.ending.take(), trip.connection.clone()))
+            trip.decide(Decision::Allowed("tunnel"));
+            trip.answers(response.status());
+            let life = trip.life(Kind::WebSocket);
+            let mut ending = trip.ending.take();
+            if let Some(ending) = &mut ending {
+                ending.life = life;
+            }
+            Ok(tunnel::join(client, response, ending, trip.connection.clone()))
         }
     }
 }
 
-fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response<Body>, Rejection> {
-    trip.note(|record| record.answered = Some(Instant::now()));
+fn receive(
+    trip: &mut Trip,
+    route: &Route,
+    mut response: Response<Streamed>,
+    handed: Instant,
+) -> Result<Response<Body>, Rejection> {
+    note_answer(trip, route, response.status(), handed);
     let headers = response.headers_mut();
     // Two lengths: one of them would end the message somewhere else for the client (R34).
     let coded = headers.keys().any(|name| matches!(*name, TRANSFER_ENCODING));
@@ -231,6 +258,13 @@ fn receive(trip: &mut Trip, mut response: Response<Streamed>) -> Result<Response
     }
     guard::strip_response(headers);
     Ok(response.map(Body::stream))
+}
+
+/// The head of the upstream's answer is here.
+fn note_answer(trip: &mut Trip, route: &Route, status: StatusCode, handed: Instant) {
+    let took = handed.elapsed();
+    route.upstream.series.answered(status.as_u16(), took);
+    trip.note(|record| record.answered = Some(handed + took));
 }
 
 /// Rewrites the head for the next hop (RFC 9110 §7.6). Everything that the client said in these
@@ -331,10 +365,22 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 }
 
 fn reject(trip: &Trip, route: &Route, failure: &Failure, upload: Option<&Progress>) -> Rejection {
+    let rejection = rejection(trip, route, failure, upload);
+    route.upstream.series.unanswered(rejection.reason());
+    rejection
+}
+
+fn rejection(
+    trip: &Trip,
+    route: &Route,
+    failure: &Failure,
+    upload: Option<&Progress>,
+) -> Rejection {
     match upload.map(Progress::outcome) {
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,
         Some(Outcome::Broken) => return Rejection::BodyBroken,
+        Some(Outcome::Abandoned) => return ended(failure),
         Some(Outcome::Complete | Outcome::Running) | None => {}
     }
     tracing::warn!(

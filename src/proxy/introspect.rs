@@ -33,11 +33,13 @@ pub(super) async fn facts(
     match introspector.recall(asked.token(), &policy.issuers, now) {
         Recalled::Fresh(verified) => {
             trip.note(|record| record.cached = Some(true));
+            trip.worker.gateway.metrics.token_cache_hits.increment();
             return Ok(verified);
         }
         Recalled::Known => {}
         Recalled::Unknown => may_fail(trip)?,
     }
+    trip.worker.gateway.metrics.token_cache_misses.increment();
     let answer = introspector.ask(asked.token()).await;
     let answer = answer.map_err(|_: Unavailable| Rejection::IntrospectionUnavailable)?;
     // The token may have expired while its provider was asked.

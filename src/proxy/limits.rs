@@ -100,6 +100,7 @@ impl Tally {
         if decision.allowed {
             return Ok(());
         }
+        trip.series().limited(&limit.counts_by());
         // Refused here, this request is nobody's failed attempt.
         drop(self.give_back());
         Err(Rejection::Limited(Box::new(Limited {

@@ -9,12 +9,17 @@ pub mod client;
 pub mod clients;
 pub mod connection;
 pub mod csrf;
+pub mod endpoint;
+mod escort;
+pub mod fail_mode;
 pub mod forward;
+mod grpc;
 pub mod guard;
 pub mod head;
 pub mod identity;
 mod introspect;
 pub mod limits;
+pub mod measure;
 pub mod outgoing;
 pub mod preflight;
 pub mod record;
@@ -32,25 +37,29 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use self::authenticate::{Unchecked, authenticate};
+use self::authenticate::authenticate;
 use self::clients::Clients;
 use self::connection::Connection;
+use self::endpoint::Flood;
 use self::forward::{Inbound, Outbound};
 use self::head::Head;
+use self::measure::Decision;
 pub use self::outgoing::{Ending, Outgoing};
 use self::preflight::Preflight;
-use self::record::Decision;
 pub use self::reject::Rejection;
 use self::trip::Trip;
 use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
-use crate::blocklist::WorkerBlocklist;
+use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
 use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::Metrics;
 use crate::policy::Route;
 use crate::policy::Snapshot;
+use crate::policy::own_paths::Standing;
 use crate::policy::router::Found;
 use crate::provider::Providers;
+use crate::stream::{Index, Tally};
 use crate::upstream::Pool;
 
 /// One year, this host only; `includeSubDomains` is for the owner of the domain to say.
@@ -68,8 +77,14 @@ pub struct Gateway {
     pub clients: Arc<Clients>,
     /// One line a request.
     pub access: AccessLog,
-    /// Requests that went on although the blocklist could not be asked.
-    pub unchecked: Unchecked,
+    /// The blocklist's process side: what is revoked through an endpoint is written there.
+    pub blocklist: Arc<Blocklist>,
+    /// What keeps a flood of forged logout tokens within bounds.
+    pub logouts: Flood,
+    /// Live streams, as numbers.
+    pub streams: Arc<Tally>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What one worker thread has for itself.
@@ -79,7 +94,9 @@ pub struct Worker {
     /// Idle upstream connections.
     pub pool: Arc<Pool>,
     /// This worker's way to the blocklist.
-    pub blocklist: WorkerBlocklist,
+    pub blocklist: Arc<WorkerBlocklist>,
+    /// This worker's live streams.
+    pub streams: Arc<Index>,
 }
 
 /// One request, from its head to the head of its answer.
@@ -116,12 +133,18 @@ async fn take(
     trip.count_request()?;
     let preflight = Preflight::of(&parts, &body);
     let hop = guard::guard(&mut parts.headers, &trip.policy.reserved);
+    match trip.policy.own_paths.standing(parts.uri.path()) {
+        Standing::Other => {}
+        // Boxed: the way of every other request stays as small as it was.
+        Standing::Below => return Box::pin(endpoint::answer(trip, &head, &parts, body)).await,
+        Standing::Misspelt => return Err(Rejection::BadRequest("case_variant_of_another_route")),
+    }
     let route = find(trip, &head, &parts, preflight.as_ref())?;
     let upgrade = route.websocket && tunnel::is_asked_for(&parts, &hop);
-    let mut inbound = Inbound::new(body, &parts.headers, &route)?;
+    let mut inbound = Inbound::new(body, &parts.headers, route.body_bytes)?;
     let tally = limits::early(trip, &route, &parts, &mut inbound).await?;
     let caller = if preflight.is_some() && route.forward_preflight {
-        trip.note(|record| record.decision = Decision::Allowed("preflight"));
+        trip.decide(Decision::Allowed("preflight"));
         None
     } else {
         authenticate(trip, &route, &parts).await?
@@ -167,6 +190,6 @@ fn find(
         Found::MethodNotAllowed(allow) => return Err(Rejection::MethodNotAllowed(allow.into())),
         Found::Nothing => return Err(Rejection::NotFound),
     };
-    trip.note(|record| record.route = Some(route.clone()));
+    trip.measure(|measure| measure.route = Some(route.clone()));
     Ok(route)
 }

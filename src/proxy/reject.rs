@@ -12,6 +12,7 @@ use crate::auth::{Denied, VerifyError};
 use crate::blocklist::Cause;
 use crate::body::Body;
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
@@ -56,6 +57,8 @@ pub enum Rejection {
     Misdirected,
     /// Nobody's path.
     NotFound,
+    /// An endpoint of the gateway's own refuses, in OAuth's form.
+    OAuth(Box<OAuthRefusal>),
     /// No token where one is required.
     NoToken,
     /// The token is on the blocklist.
@@ -85,6 +88,26 @@ pub struct Limited {
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// An error answer in the form of RFC 6749 §5.2, which other protocols have taken over.
+#[derive(Debug)]
+pub struct OAuthRefusal {
+    /// 400, 401 or 503.
+    pub status: StatusCode,
+    /// The code: `invalid_request`, `temporarily_unavailable` ...
+    pub error: &'static str,
+    /// For whoever sets the other side up; never which check failed.
+    pub description: &'static str,
+    /// Why, for the log; a stable word from a fixed list.
+    pub reason: &'static str,
+}
+
+/// RFC 6749 §5.2.
+#[derive(Serialize)]
+struct OAuthError<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
 /// RFC 9457 §3, and nothing else.
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -112,6 +135,7 @@ impl Rejection {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::OAuth(refusal) => refusal.status,
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
@@ -153,6 +177,7 @@ impl Rejection {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Misdirected => "misdirected",
             Self::NotFound => "no_route",
+            Self::OAuth(refusal) => refusal.reason,
             Self::NoToken => "no_token",
             Self::Revoked(_) => "revoked",
             Self::TargetTooLong => "target_too_long",
@@ -171,13 +196,21 @@ impl Rejection {
             status: status.as_u16(),
             request_id,
         };
-        let bytes = serde_json::to_vec(&problem).unwrap_or_default();
+        let (bytes, media) = match self {
+            Self::OAuth(refusal) => {
+                let error =
+                    OAuthError { error: refusal.error, error_description: refusal.description };
+                (serde_json::to_vec(&error), JSON)
+            }
+            _ => (serde_json::to_vec(&problem), PROBLEM_JSON),
+        };
+        let bytes = bytes.unwrap_or_default();
         let length = bytes.len();
         let mut response =
             Response::new(if *method == Method::HEAD { Body::Empty } else { Body::full(bytes) });
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(CONTENT_TYPE, media);
         if *method == Method::HEAD {
             headers.insert(http::header::CONTENT_LENGTH, length.into());
         }
@@ -204,6 +237,9 @@ impl Rejection {
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
             | Self::TooManyRequests => {
+                headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
+            }
+            Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {

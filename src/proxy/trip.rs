@@ -7,12 +7,15 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::connection::Connection;
+use super::measure::{Decision, Measure};
 use super::outgoing::{Ending, Outgoing};
-use super::record::{Decision, Record};
+use super::record::Record;
 use super::{Rejection, Worker, client, request_id};
 use crate::body::Body;
 use crate::limit::client_network;
+use crate::observe::metrics::RouteSeries;
 use crate::policy::Snapshot;
+use crate::stream::{Kind, Life, Pass};
 
 /// One request.
 pub struct Trip {
@@ -30,6 +33,8 @@ pub struct Trip {
     pub request_id: HeaderValue,
     /// What lasts until the answer's last byte; taken by whoever sends that.
     pub ending: Option<Ending>,
+    /// That a token was accepted: what goes on then ends with it.
+    pub pass: Option<Pass>,
 }
 
 impl Trip {
@@ -52,8 +57,10 @@ impl Trip {
             record
         });
         let running = connection.activity.request();
-        let ending = Some(Ending { running, permit: None, record, gateway, complete: false });
-        Self { worker, connection, policy, peer_trusted, client, request_id, ending }
+        let measure = Measure::begin();
+        let (permit, complete, life) = (None, false, None);
+        let ending = Some(Ending { running, permit, measure, record, gateway, complete, life });
+        Self { worker, connection, policy, peer_trusted, client, request_id, ending, pass: None }
     }
 
     /// Counts the request against its client's limit.
@@ -82,6 +89,26 @@ impl Trip {
         }
     }
 
+    /// Notes what becomes of the request, as far as it is decided.
+    pub fn decide(&mut self, decision: Decision) {
+        self.measure(|measure| measure.decision = decision);
+    }
+
+    /// Notes something for the metrics and the log.
+    pub fn measure(&mut self, write: impl FnOnce(&mut Measure)) {
+        if let Some(ending) = &mut self.ending {
+            write(&mut ending.measure);
+        }
+    }
+
+    /// Where the request is counted.
+    #[must_use]
+    pub fn series(&self) -> &RouteSeries {
+        let metrics = &self.worker.gateway.metrics;
+        let measure = self.ending.as_ref().map(|ending| &ending.measure);
+        measure.map_or(&metrics.unrouted, |measure| measure.series(metrics))
+    }
+
     /// Notes why the request was refused: in its access-log line or, without an access log, in the
     /// application log. A refusal never goes unrecorded (ASVS 16.3).
     pub fn note_refusal(&mut self, rejection: &Rejection) {
@@ -94,7 +121,7 @@ impl Trip {
                 "refused"
             );
         }
-        self.note(|record| record.decision = Decision::Refused(rejection.reason()));
+        self.decide(Decision::Refused(rejection.reason()));
     }
 
     /// The client's address as a field value.
@@ -107,14 +134,33 @@ impl Trip {
             .unwrap_or_else(|_| self.connection.peer_value.clone())
     }
 
+    /// The decision is final, and the answer has this status.
+    pub fn answers(&mut self, status: StatusCode) {
+        if let Some(ending) = &mut self.ending {
+            ending.measure.status = status;
+            ending.measure.decide(&ending.gateway.metrics);
+        }
+    }
+
     /// The answer with everything that ends with it. A tunnel has taken the ending with it.
     #[must_use]
     pub fn finish(mut self, response: Response<Body>) -> Response<Outgoing> {
-        let status: StatusCode = response.status();
-        self.note(|record| record.status = status);
+        self.answers(response.status());
         match self.ending.take() {
-            Some(ending) => response.map(|body| Outgoing::new(body, ending)),
+            Some(mut ending) => {
+                if matches!(response.body(), Body::Stream(_)) {
+                    ending.life = self.life(Kind::of(response.headers()));
+                }
+                response.map(|body| Outgoing::new(body, ending))
+            }
             None => response.map(Outgoing::plain),
         }
+    }
+
+    /// The life of something that goes on by this request's token; `None` without one.
+    #[must_use]
+    pub fn life(&mut self, kind: Kind) -> Option<Life> {
+        let pass = self.pass.take()?;
+        Some(Life::new(self.worker.streams.clone(), pass, kind))
     }
 }

@@ -1,8 +1,12 @@
 //! WebSocket: after the upstream's own 101, and not a byte before (R32, CVE-2026-2833), the two
-//! connections are joined.
+//! connections are joined, for as long as the token counts.
 
-use std::pin::pin;
+mod frames;
+mod relay;
+
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -11,14 +15,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
-use tokio::time::timeout;
 
+use self::relay::{Direction, Over, farewell, relay};
 use super::connection::Connection;
 use super::guard::{Hop, Upgrade};
 use super::outgoing::Ending;
-use super::record::Decision;
 use crate::body::Body;
+use crate::stream::{Exit, Life, Sever as _};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -47,7 +50,8 @@ pub fn is_websocket(hop: &Hop) -> bool {
 /// connections open by itself.
 const AFTER_THE_END: Duration = Duration::from_secs(5);
 
-/// Joins the connections once both sides have switched; ends when either side does.
+/// Joins the connections once both sides have switched; ends when either side does, or with the
+/// token.
 pub fn join(
     client: OnUpgrade,
     mut response: Response<Incoming>,
@@ -60,14 +64,33 @@ pub fn join(
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     drop(tokio::spawn(async move {
+        let mut life = ending.as_mut().and_then(|ending| ending.life.as_mut());
+        enter(life.as_deref_mut()).await;
         let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
-        let copied = relay(TokioIo::new(client), TokioIo::new(upstream), AFTER_THE_END).await;
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let (mut up, mut down) = (Direction::default(), Direction::default());
+        let both = (&mut up, &mut down);
+        let over = relay(&mut client, &mut upstream, both, life, AFTER_THE_END).await;
         if let Some(ending) = &mut ending {
-            ending.complete = copied.is_some();
+            ending.complete = over == Over::Complete;
             if let Some(record) = &mut ending.record {
-                record.bytes_out = copied.unwrap_or_default();
-                record.decision = Decision::Allowed("tunnel");
+                record.bytes_out = down.bytes;
             }
+        }
+        if matches!(over, Over::Ended(_)) {
+            // The line is written and the stream no longer counted before the last words.
+            drop(ending);
+            let to_client = async {
+                if !farewell(&mut client, &down, &frames::close()).await {
+                    connection.activity.sever();
+                }
+                drop(client);
+            };
+            let to_upstream = async {
+                farewell(&mut upstream, &up, &frames::masked_close()).await;
+                drop(upstream);
+            };
+            tokio::join!(to_client, to_upstream);
         }
         // Counted as open, and waited for when draining, until here.
         drop(connection);
@@ -75,67 +98,13 @@ pub fn join(
     answer
 }
 
-/// Copies both ways. The bytes that went to the client, if both directions came to their end.
-async fn relay<C, U>(client: C, upstream: U, grace: Duration) -> Option<u64>
-where
-    C: AsyncRead + AsyncWrite,
-    U: AsyncRead + AsyncWrite,
-{
-    let (mut from_client, mut to_client) = split(client);
-    let (mut from_upstream, mut to_upstream) = split(upstream);
-    let up = async {
-        copy(&mut from_client, &mut to_upstream).await.ok()?;
-        to_upstream.shutdown().await.ok()
-    };
-    let down = async {
-        let bytes = copy(&mut from_upstream, &mut to_client).await.ok()?;
-        to_client.shutdown().await.ok().map(|()| bytes)
-    };
-    let (mut up, mut down) = (pin!(up), pin!(down));
-    tokio::select! {
-        ended = &mut up => {
-            ended?;
-            timeout(grace, down).await.ok()?
-        }
-        ended = &mut down => {
-            let bytes = ended?;
-            timeout(grace, up).await.ok()??;
-            Some(bytes)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, duplex};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn neither_end_alone_holds_the_tunnel_open() {
-        let (mut client, ours) = duplex(64);
-        let (mut upstream, theirs) = duplex(64);
-        let relayed = tokio::spawn(relay(ours, theirs, Duration::from_millis(50)));
-        client.write_all(b"up").await.unwrap();
-        let mut got = [0; 2];
-        upstream.read_exact(&mut got).await.unwrap();
-        assert_eq!(&got, b"up");
-        client.shutdown().await.unwrap();
-        assert_eq!(upstream.read(&mut got).await.unwrap(), 0, "the end is passed on");
-        // The upstream neither answers nor closes.
-        assert_eq!(relayed.await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn what_is_on_its_way_still_arrives() {
-        let (mut client, ours) = duplex(64);
-        let (mut upstream, theirs) = duplex(64);
-        let relayed = tokio::spawn(relay(ours, theirs, Duration::from_millis(50)));
-        client.shutdown().await.unwrap();
-        upstream.write_all(b"bye").await.unwrap();
-        drop(upstream);
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.unwrap();
-        assert_eq!((got.as_slice(), relayed.await.unwrap()), (&b"bye"[..], Some(3)));
+/// Enters the tunnel where live streams are kept.
+async fn enter(life: Option<&mut Life>) {
+    if let Some(life) = life {
+        poll_fn(|cx| {
+            life.enter(cx, Exit::Own);
+            Poll::Ready(())
+        })
+        .await;
     }
 }

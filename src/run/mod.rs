@@ -216,7 +216,10 @@ async fn wait_for_the_end(
                 }
                 Some(Command::Drain) | None => return,
             },
-            _ = look.tick() => reloader.look_at_files().await,
+            _ = look.tick() => {
+                reloader.look_at_files().await;
+                reloader.end_fail_modes();
+            }
             _ = sweep.tick() => {
                 let limiters = limiters.clone();
                 let failures = reloader.failures();

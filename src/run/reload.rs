@@ -10,8 +10,10 @@ use super::{environment, store};
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Loaded, Source};
 use crate::limit::{AuthFailures, Registry};
+use crate::observe::metrics::Outcome;
 use crate::policy::{self, Context, FileAccess};
-use crate::proxy::Gateway;
+use crate::proxy::{Gateway, fail_mode};
+use crate::time::UnixTime;
 
 /// How soon a changed file that could not be used is tried again: what was missing may have been
 /// something else, such as the answer of a `…_command`.
@@ -48,8 +50,12 @@ impl Reloader {
             Err(problems) => Err(problems),
         };
         match &result {
-            Ok(_) => tracing::info!("configuration reloaded"),
+            Ok(_) => {
+                self.gateway.metrics.reloaded(Outcome::Success);
+                tracing::info!("configuration reloaded");
+            }
             Err(problems) => {
+                self.gateway.metrics.reloaded(Outcome::Failure);
                 tracing::error!(
                     "the configuration was not reloaded; the old one stays in force:\n{problems}"
                 );
@@ -79,6 +85,13 @@ impl Reloader {
         }
     }
 
+    /// Says which fail modes are over, once the store answers again.
+    pub(super) fn end_fail_modes(&self) {
+        if self.blocklist.status().up {
+            fail_mode::end(&self.gateway.policy.load(), UnixTime::now());
+        }
+    }
+
     /// The limit on failed verifications in force.
     pub(super) fn failures(&self) -> Option<Arc<AuthFailures>> {
         self.gateway.policy.load().failures.as_ref().map(|(_, failures)| failures.clone())
@@ -105,6 +118,8 @@ impl Reloader {
             tracing::warn!("a change of {section} takes effect at the next start");
         }
         self.blocklist.set_on_loss(store::on_loss(&config));
+        // Before the snapshot: no request of it finds a copy that lacks the keys it asks for.
+        self.blocklist.set_check(store::check(&config)).await;
         let first_tries = self.swap(snapshot);
         (self.config, self.source) = (config, source);
         (self.files, self.again) = (files, None);
@@ -121,10 +136,12 @@ impl Reloader {
     async fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {
         let (config, source) = (config.clone(), source.clone());
         let (limiters, previous) = (self.limiters.clone(), self.gateway.policy.load_full());
+        let metrics = self.gateway.metrics.clone();
         aside(move || {
             let context = Context {
                 source: &source,
                 limiters: &limiters,
+                metrics: &metrics,
                 previous: Some(&previous),
                 environment: &environment,
                 access: FileAccess::Online,

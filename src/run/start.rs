@@ -19,12 +19,13 @@ use crate::config::{self, Config, Source};
 use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::lines::Writer;
+use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess};
 use crate::private_file;
 use crate::provider::Providers;
 use crate::proxy::Gateway;
-use crate::proxy::authenticate::Unchecked;
 use crate::proxy::clients::Clients;
+use crate::proxy::endpoint::Flood;
 use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
@@ -45,11 +46,13 @@ pub(super) async fn prepare(
     source: &Source,
     limiters: &Registry,
 ) -> Result<(Parts, Listeners, Option<Writer>), Error> {
+    let metrics = Metrics::new();
     let wrong = |problems: config::Problems| Error::Configuration(problems.render(source));
     let failed = |error: &dyn std::error::Error| Error::Start(error.to_string());
     let context = Context {
         source,
         limiters,
+        metrics: &metrics,
         previous: None,
         environment: &environment,
         access: FileAccess::Online,
@@ -59,11 +62,14 @@ pub(super) async fn prepare(
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
     let on_loss = store::on_loss(config);
-    let blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
+    let mut blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
         .map_err(|error| failed(&error))?;
+    blocklist.listen();
+    blocklist.set_check(store::check(config)).await;
+    let blocklist = Arc::new(blocklist);
     let policy = Arc::new(ArcSwap::from_pointee(snapshot));
-    let providers = Providers::new(policy.clone(), state.dir());
+    let providers = Providers::new(policy.clone(), state.dir(), metrics.clone());
     // Before anything listens: a bound socket already takes connections in.
     providers.follow().await;
     let workers = workers(config);
@@ -76,9 +82,12 @@ pub(super) async fn prepare(
         tokens: TokenCache::new(cache_bytes),
         clients: Clients::new(),
         access,
-        unchecked: Unchecked::default(),
+        blocklist: blocklist.clone(),
+        logouts: Flood::default(),
+        streams: Arc::default(),
+        metrics,
     });
-    let parts = Parts { gateway, blocklist: Arc::new(blocklist), state, workers };
+    let parts = Parts { gateway, blocklist, state, workers };
     Ok((parts, listeners, writer))
 }
 

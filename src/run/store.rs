@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Environment, OnLoss, Problem, Problems, Source, Spanned, StoreUrl};
+use crate::blocklist::tracked::Limits;
+use crate::config::{
+    Config, Environment, OnLoss, Problem, Problems, SecretSource, Source, Spanned, StoreHost,
+    StoreUrl,
+};
 use crate::secret::Secret;
-use crate::store::{Address, Settings};
+use crate::store::{Address, Host, Settings};
 use crate::{blocklist, config};
 
 /// Builds the settings.
@@ -25,23 +29,29 @@ pub fn settings(
             (Address::Tcp { host: host.clone(), port: *port, tls: *tls }, *db)
         }
         StoreUrl::Unix { path, db } => (Address::Unix { path: path.clone() }, *db),
+        StoreUrl::Sentinel { sentinels, service, db, tls } => {
+            let sentinels = hosts(sentinels);
+            (Address::Sentinel { sentinels, service: service.clone(), tls: *tls }, *db)
+        }
+        StoreUrl::Cluster { seeds, tls } => {
+            (Address::Cluster { seeds: hosts(seeds), tls: *tls }, 0)
+        }
     };
     let mut settings = Settings::new(address);
     settings.db = i64::from(db);
     settings.timeout = raw.timeout.get_ref().get();
     settings.prefix.clone_from(raw.prefix.get_ref());
-    settings.wait_replicas = u32::from(*raw.wait_replicas.get_ref());
-    let username = raw.username.get_ref();
-    settings.username = (!username.is_empty()).then(|| username.clone());
-    if let Some(password) = raw.password() {
-        match password.read(source.dir(), environment) {
-            Ok(bytes) => match String::from_utf8(bytes.expose().clone()) {
-                Ok(text) => settings.password = Some(Secret::new(text)),
-                Err(_) => problems.push(Problem::new("[store] the password is not text")),
-            },
-            Err(error) => problems.push(Problem::new(format!("[store] password: {error}"))),
-        }
-    }
+    settings.wait_replicas = u32::from(raw.replicas());
+    settings.username = named(&raw.username);
+    let mut secret = |stem: &str, from: Option<SecretSource>| {
+        password(stem, from, source, environment).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        })
+    };
+    settings.password = secret("password", raw.password());
+    settings.sentinel_username = named(&raw.sentinel_username);
+    settings.sentinel_password = secret("sentinel_password", raw.sentinel_password());
     settings.ca = read(raw.ca.as_ref(), source, &mut problems);
     settings.client_cert = read(raw.client_cert.as_ref(), source, &mut problems);
     if let Some(key) = &raw.client_key
@@ -51,6 +61,57 @@ pub fn settings(
     }
     settings.client_key = read(raw.client_key.as_ref(), source, &mut problems).map(Secret::new);
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn hosts(written: &[StoreHost]) -> Vec<Host> {
+    written.iter().map(|host| Host { name: host.host.clone(), port: host.port }).collect()
+}
+
+fn named(username: &Spanned<String>) -> Option<String> {
+    let username = username.get_ref();
+    (!username.is_empty()).then(|| username.clone())
+}
+
+fn password(
+    stem: &str,
+    from: Option<SecretSource>,
+    source: &Source,
+    environment: Environment<'_>,
+) -> Result<Option<Secret<String>>, Problem> {
+    let Some(from) = from else { return Ok(None) };
+    let bytes = from
+        .read(source.dir(), environment)
+        .map_err(|error| Problem::new(format!("[store] {stem}: {error}")))?;
+    String::from_utf8(bytes.expose().clone())
+        .map(|text| Some(Secret::new(text)))
+        .map_err(|_| Problem::new(format!("[store] the {stem} is not text")))
+}
+
+/// `[revocation] check` and what belongs to it.
+#[must_use]
+pub fn check(config: &Config) -> blocklist::Check {
+    let revocation = &config.revocation;
+    match revocation.check.get_ref() {
+        config::Check::EveryRequest => blocklist::Check::EveryRequest,
+        config::Check::Off => blocklist::Check::Off,
+        config::Check::Tracked => {
+            let templates = revocation.extra_keys.spanned();
+            let mut heads: Vec<String> = templates
+                .filter_map(|template| match template.get_ref().parts().first() {
+                    Some(config::TemplatePart::Literal(head)) => Some(head.clone()),
+                    _ => None,
+                })
+                .collect();
+            heads.sort_unstable();
+            heads.dedup();
+            let max_entries = revocation.max_entries.get_ref().get();
+            let limits = Limits {
+                max_staleness: revocation.max_staleness.get_ref().get(),
+                max_entries: usize::try_from(max_entries).unwrap_or(usize::MAX),
+            };
+            blocklist::Check::Tracked { limits, heads }
+        }
+    }
 }
 
 /// `[revocation] on_loss`.

@@ -14,6 +14,7 @@ use crate::blocklist::Blocklist;
 use crate::proxy::{Gateway, Worker};
 use crate::server::proxy_protocol::Mode;
 use crate::server::{Reception, Site, accept, accept_unix};
+use crate::stream::{self, Index, Keeper};
 use crate::upstream::Pool;
 
 /// How often idle upstream connections are looked over.
@@ -56,11 +57,14 @@ pub fn spawn(index: usize, start: Start) -> io::Result<JoinHandle<()>> {
 }
 
 async fn work(start: Start) {
-    let worker = Arc::new(Worker {
-        gateway: start.gateway,
-        pool: Pool::new(),
-        blocklist: start.blocklist.worker(),
+    let (gateway, blocklist) = (start.gateway, Arc::new(start.blocklist.worker()));
+    let streams = Index::new(start.blocklist.announcer().clone(), gateway.streams.clone());
+    stream::keep(Keeper {
+        index: streams.clone(),
+        blocklist: blocklist.clone(),
+        policy: gateway.policy.clone(),
     });
+    let worker = Arc::new(Worker { gateway, pool: Pool::new(), blocklist, streams });
     for (site, share) in start.shares {
         let reception = Reception {
             worker: worker.clone(),

@@ -1,4 +1,5 @@
-//! The byte stream under a connection: tells [`Activity`] what moves and what does not.
+//! The byte stream under a connection: tells [`Activity`] what moves and what does not, and is
+//! reset instead of closed when the connection was cut.
 
 use std::io;
 use std::pin::Pin;
@@ -7,11 +8,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::socket::Socket;
 use crate::proxy::connection::Activity;
 
 /// A stream whose progress is watched.
 #[derive(Debug)]
-pub(super) struct Metered<S> {
+pub(super) struct Metered<S: Socket> {
     stream: S,
     activity: Arc<Activity>,
     /// Whether bytes that arrive between requests are a request head (HTTP/1) or may be anything
@@ -19,17 +21,21 @@ pub(super) struct Metered<S> {
     heads: bool,
 }
 
-impl<S> Metered<S> {
+impl<S: Socket> Metered<S> {
     pub(super) const fn new(stream: S, activity: Arc<Activity>, heads: bool) -> Self {
         Self { stream, activity, heads }
     }
+}
 
-    pub(super) fn into_inner(self) -> S {
-        self.stream
+impl<S: Socket> Drop for Metered<S> {
+    fn drop(&mut self) {
+        if self.activity.is_severed() {
+            self.stream.reset_when_closed();
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: Socket> AsyncRead for Metered<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -45,7 +51,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Metered<S> {
+impl<S: Socket> Metered<S> {
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
         if written.is_pending() {
             self.activity.stalled();
@@ -56,7 +62,7 @@ impl<S: AsyncWrite + Unpin> Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: Socket> AsyncWrite for Metered<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

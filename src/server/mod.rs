@@ -7,6 +7,7 @@ mod metered;
 pub mod proxy_protocol;
 mod redirect;
 mod serve;
+mod socket;
 mod watch;
 
 use std::convert::Infallible;
@@ -17,14 +18,16 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch as drain_signal;
 use tokio_rustls::TlsAcceptor;
 
 use self::proxy_protocol::{Announced, Mode, Replay};
 use self::serve::{Protocol, Terms, serve};
+use self::socket::Socket;
 use self::watch::Patience;
+use crate::observe::metrics::{Handshake, Listener};
 use crate::policy::Snapshot;
 use crate::proxy::client::Peer;
 use crate::proxy::clients::{ConnectionPermit, Limits};
@@ -171,7 +174,13 @@ fn admit(reception: &Reception, address: IpAddr) -> Option<ConnectionPermit> {
     let gateway = &reception.worker.gateway;
     let limits = gateway.policy.load().limits;
     let limits = Limits { total: limits.connections, per_client: limits.connections_per_client };
-    gateway.clients.connect(crate::limit::client_network(address), limits)
+    let permit = gateway.clients.connect(crate::limit::client_network(address), limits)?;
+    let listener = match reception.site {
+        Site::Https => Listener::Https,
+        Site::Plain => Listener::Plain,
+        Site::Redirect => Listener::Redirect,
+    };
+    Some(permit.counted(gateway.metrics.open_connection(listener)))
 }
 
 /// One accepted stream, before anything is spoken on it.
@@ -186,7 +195,7 @@ struct Arrival<S> {
 
 async fn tls_or_plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     match (reception.site, &policy.tls) {
         (Site::Https, Some(server)) => {
@@ -194,15 +203,20 @@ where
             let acceptor = TlsAcceptor::from(server.config.clone());
             let handshake =
                 tokio::time::timeout(policy.timeouts.handshake, acceptor.accept(stream));
+            let metrics = &reception.worker.gateway.metrics;
             let stream = match handshake.await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     tracing::debug!(peer = %peer.address(), %error, "TLS handshake failed");
-                    return;
+                    return metrics.handshake(Handshake::Failed);
                 }
-                Err(_) => return,
+                Err(_) => return metrics.handshake(Handshake::TimedOut),
             };
             let (_, session) = stream.get_ref();
+            metrics.handshake(match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => Handshake::Tls13,
+                _ => Handshake::Tls12,
+            });
             let protocol = match session.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -218,7 +232,7 @@ where
 
 async fn plain<S>(arrival: Arrival<S>, policy: &Snapshot, reception: Reception)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let Arrival { stream, peer, trusted, permit } = arrival;
     if reception.site == Site::Redirect {
@@ -251,7 +265,7 @@ async fn gateway<S>(
     policy: &Snapshot,
     reception: Reception,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
 {
     let terms = terms(protocol, connection.activity.clone(), policy, &reception);
     let worker = reception.worker;

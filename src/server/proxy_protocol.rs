@@ -174,6 +174,11 @@ impl<S> Replay<S> {
     pub const fn new(start: Vec<u8>, stream: S) -> Self {
         Self { start, given: 0, stream }
     }
+
+    /// The stream below.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {

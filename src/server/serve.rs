@@ -12,10 +12,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch as drain_signal;
 
 use super::metered::Metered;
+use super::socket::Socket;
 use super::watch::{Ended, Patience, watch};
 use crate::policy::RequestLimits;
 use crate::proxy::Outgoing;
@@ -56,7 +57,7 @@ pub(super) struct Terms {
 /// Serves the stream until it ends.
 pub(super) async fn serve<S, F, A>(stream: S, answer: F, terms: Terms)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket,
     F: Fn(Request<Incoming>) -> A + Send + 'static,
     A: Future<Output = Result<Response<Outgoing>, Infallible>> + Send + 'static,
 {
@@ -74,7 +75,7 @@ where
                 && let Some(parts) = connection.into_parts()
                 && !parts.read_buf.is_empty()
             {
-                request_timeout(parts.io.into_inner().into_inner(), secure).await;
+                request_timeout(parts.io.into_inner(), secure).await;
             }
         }
         Protocol::Http2 => {

@@ -29,6 +29,8 @@ pub(super) enum Ended {
     HeadTimeout,
     /// Idle for too long, or the client took nothing for too long.
     Expired,
+    /// Cut from outside.
+    Severed,
 }
 
 /// A connection that has been told to end, or that never had a request, gets this long while
@@ -65,6 +67,12 @@ pub(super) async fn watch<C: Future>(
     poll_fn(|cx| {
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ended::Closed);
+        }
+        if activity.is_severed() {
+            return Poll::Ready(Ended::Severed);
+        }
+        if !known {
+            activity.is_driven_by(cx.waker());
         }
         let quiet = known && activity.is_flowing() && !sleep.is_elapsed();
         if quiet && matches!(parting, Parting::No) && !wish.has_changed().unwrap_or(true) {

@@ -15,6 +15,7 @@ use crate::time::UnixTime;
 use crate::token::Lookup;
 
 mod families;
+mod once;
 
 /// Suffix → entry as JSON.
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("blocklist");
@@ -155,7 +156,11 @@ impl Embedded {
             let over = entries.iter().filter(|(_, kept)| kept.is_over(now));
             over.take(SWEEP_ENTRIES).map(|(suffix, _)| suffix.to_string()).collect()
         };
-        self.blocking(move |inner| inner.delete_over(&over, now)).await
+        self.blocking(move |inner| {
+            inner.forget_spent(now)?;
+            inner.delete_over(&over, now)
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(

@@ -200,14 +200,15 @@ enum Engine {
 
 impl Store {
     /// The way to families and sessions, on a connection of its own; to be called inside the main
-    /// runtime. Never with a Redis Cluster: a family and the revocations that are asked about in
-    /// the same step live in different slots there.
+    /// runtime. `None` for a Redis Cluster: a family and the revocations that are asked about in
+    /// the same step live in different slots there, on nodes with clocks of their own.
     #[must_use]
-    pub fn families(&self) -> Families {
-        Families(match &self.0 {
+    pub fn families(&self) -> Option<Families> {
+        Some(Families(match &self.0 {
             super::Engine::Embedded(embedded) => Engine::Embedded(embedded.clone()),
+            super::Engine::Cluster(_) => return None,
             super::Engine::Redis(redis) => Engine::Redis(redis.families()),
-        })
+        }))
     }
 }
 
@@ -215,7 +216,7 @@ impl Store {
 impl Store {
     /// The same by a clock that the test sets: milliseconds under the key `clock`.
     pub(crate) fn families_on_clock_of_test(&self) -> Families {
-        match self.families().0 {
+        match self.families().unwrap().0 {
             Engine::Redis(redis) => Families(Engine::Redis(redis.on_clock_of_test())),
             embedded @ Engine::Embedded(_) => Families(embedded),
         }

@@ -18,11 +18,12 @@ pub use self::family::{
     Trace,
 };
 pub use self::meter::{Level, Meter, Outcome};
-pub use self::redis::Counter;
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
-use self::redis::{Redis, RedisWorker};
-pub use self::settings::{Address, Settings};
+use self::redis::{Cluster, Redis, RedisWorker};
+pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
+pub use self::settings::{Address, Host, Settings};
+pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
@@ -33,6 +34,7 @@ mod family;
 mod meter;
 mod redis;
 mod settings;
+mod tracking;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -46,8 +48,18 @@ pub const PAGE_ENTRIES_MAX: usize = 1000;
 pub struct Store(Engine);
 
 enum Engine {
+    Cluster(Cluster),
     Embedded(Embedded),
     Redis(Redis),
+}
+
+/// What is heard of other gateways' writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<'w> {
+    /// The entry of this suffix was put.
+    Entry(&'w str),
+    /// Words may have been missed.
+    Missed,
 }
 
 /// A worker's side of the store.
@@ -68,7 +80,10 @@ impl Store {
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         Ok(Self(match &settings.address {
             Address::Embedded { dir } => Engine::Embedded(Embedded::open(dir, EMBEDDED_FILE)?),
-            Address::Tcp { .. } | Address::Unix { .. } => Engine::Redis(Redis::open(settings)?),
+            Address::Tcp { .. } | Address::Unix { .. } | Address::Sentinel { .. } => {
+                Engine::Redis(Redis::open(settings)?)
+            }
+            Address::Cluster { .. } => Engine::Cluster(Cluster::open(settings)?),
         }))
     }
 
@@ -77,6 +92,7 @@ impl Store {
     pub fn worker(&self) -> WorkerStore {
         WorkerStore(match &self.0 {
             Engine::Embedded(embedded) => WorkerEngine::Embedded(embedded.clone()),
+            Engine::Cluster(cluster) => WorkerEngine::Redis(cluster.worker()),
             Engine::Redis(redis) => WorkerEngine::Redis(redis.worker()),
         })
     }
@@ -92,6 +108,7 @@ impl Store {
     pub fn trouble(&self) -> Option<Error> {
         match &self.0 {
             Engine::Embedded(_) => None,
+            Engine::Cluster(cluster) => cluster.trouble(),
             Engine::Redis(redis) => redis.trouble(),
         }
     }
@@ -102,6 +119,7 @@ impl Store {
     pub fn arrivals(&self) -> u64 {
         match &self.0 {
             Engine::Embedded(_) => 0,
+            Engine::Cluster(cluster) => cluster.arrivals().count(),
             Engine::Redis(redis) => redis.arrivals().count(),
         }
     }
@@ -110,7 +128,42 @@ impl Store {
     pub async fn arrival(&self) {
         match &self.0 {
             Engine::Embedded(_) => std::future::pending().await,
+            Engine::Cluster(cluster) => cluster.arrivals().changed().await,
             Engine::Redis(redis) => redis.arrivals().changed().await,
+        }
+    }
+
+    /// Listens for entries that other gateways put, until what is returned is dropped. To be called
+    /// inside the main runtime. `None` for the embedded store, which has one gateway.
+    #[must_use]
+    pub fn listen(&self, hear: impl Fn(Word<'_>) + Send + Sync + 'static) -> Option<Ear> {
+        match &self.0 {
+            Engine::Embedded(_) => None,
+            Engine::Cluster(cluster) => Some(cluster.listen(Arc::new(hear))),
+            Engine::Redis(redis) => Some(redis.listen(Arc::new(hear))),
+        }
+    }
+
+    /// What a local copy of the blocklist and of the foreign keys that begin with one of `heads` is
+    /// kept current by; `id` is this process' own. `None` for the embedded store, which is in this
+    /// process' memory anyway, and for a cluster, whose every request is asked about.
+    #[must_use]
+    pub fn tracker(&self, heads: &[String], id: &str) -> Option<Tracker> {
+        match &self.0 {
+            Engine::Cluster(_) | Engine::Embedded(_) => None,
+            Engine::Redis(redis) => Some(redis.tracker(heads, id)),
+        }
+    }
+
+    /// Writes the canary of process `id`, on another connection than a tracker's.
+    ///
+    /// # Errors
+    ///
+    /// It was not confirmed.
+    pub async fn write_canary(&self, id: &str, value: u64) -> Result<(), Error> {
+        match &self.0 {
+            Engine::Cluster(_) | Engine::Embedded(_) => Ok(()),
+            Engine::Redis(redis) => redis.write_canary(id, value).await,
         }
     }
 
@@ -137,6 +190,7 @@ impl Store {
                 let kept = embedded.put(vec![entry], now).await?;
                 kept.into_iter().next().ok_or(Error::Shape("nothing was kept"))
             }
+            Engine::Cluster(cluster) => cluster.put(suffix, record, ttl, now).await,
             Engine::Redis(redis) => redis.put(suffix, record, ttl, now).await,
         }
     }
@@ -149,6 +203,7 @@ impl Store {
     pub async fn put_all(&self, entries: &[Entry], now: UnixTime) -> Result<(), Error> {
         match &self.0 {
             Engine::Embedded(embedded) => embedded.put(entries.to_vec(), now).await.map(drop),
+            Engine::Cluster(cluster) => cluster.put_all(entries, now).await,
             Engine::Redis(redis) => redis.put_all(entries, now).await,
         }
     }
@@ -161,6 +216,7 @@ impl Store {
     pub async fn delete(&self, suffix: &str) -> Result<bool, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.delete(vec![suffix.to_owned()]).await? > 0),
+            Engine::Cluster(cluster) => cluster.delete(suffix).await,
             Engine::Redis(redis) => redis.delete(suffix).await,
         }
     }
@@ -173,6 +229,7 @@ impl Store {
     pub async fn get(&self, suffix: &str, now: UnixTime) -> Result<Option<Entry>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.get(suffix, now)),
+            Engine::Cluster(cluster) => cluster.get(suffix, now).await,
             Engine::Redis(redis) => redis.get(suffix, now).await,
         }
     }
@@ -192,6 +249,7 @@ impl Store {
                 let exist = suffixes.iter().map(|suffix| embedded.holds(suffix, now)).collect();
                 Ok((exist, Some(embedded.generation())))
             }
+            Engine::Cluster(cluster) => cluster.exist(suffixes).await,
             Engine::Redis(redis) => redis.exist(suffixes).await,
         }
     }
@@ -210,6 +268,7 @@ impl Store {
         let limit = limit.clamp(1, PAGE_ENTRIES_MAX);
         match &self.0 {
             Engine::Embedded(embedded) => embedded.list(limit, after.map(Into::into), now).await,
+            Engine::Cluster(cluster) => cluster.list(limit, after).await,
             Engine::Redis(redis) => redis.list(limit, after).await,
         }
     }
@@ -219,9 +278,38 @@ impl Store {
     pub fn is_cursor(&self, cursor: &str) -> bool {
         match &self.0 {
             Engine::Embedded(_) => !cursor.is_empty(),
-            Engine::Redis(_) => cursor.split_once(' ').is_some_and(|(score, name)| {
-                (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
-            }),
+            Engine::Redis(_) | Engine::Cluster(_) => {
+                cursor.split_once(' ').is_some_and(|(score, name)| {
+                    (score == "inf" || score.parse::<i64>().is_ok()) && !name.is_empty()
+                })
+            }
+        }
+    }
+
+    /// Whether `name` was spent ([`Self::spend`]), as far as the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer.
+    pub async fn is_spent(&self, name: &str, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.is_spent(name.to_owned(), now).await,
+            Engine::Cluster(cluster) => cluster.is_spent(name).await,
+            Engine::Redis(redis) => redis.is_spent(name).await,
+        }
+    }
+
+    /// Spends a name that counts once for all gateways of the store, for `ttl`; `false` when that
+    /// was done before. The name is the key's part behind `{prefix}`, as in `logout:{hash}`.
+    ///
+    /// # Errors
+    ///
+    /// No certain answer; the name may be spent nevertheless.
+    pub async fn spend(&self, name: &str, ttl: Duration, now: UnixTime) -> Result<bool, Error> {
+        match &self.0 {
+            Engine::Embedded(embedded) => embedded.spend(name.to_owned(), now.plus(ttl), now).await,
+            Engine::Cluster(cluster) => cluster.spend(name, ttl).await,
+            Engine::Redis(redis) => redis.spend(name, ttl).await,
         }
     }
 
@@ -235,6 +323,7 @@ impl Store {
             Engine::Embedded(embedded) => {
                 Ok((embedded.sweep(now).await? + embedded.sweep_families(now).await?) as u64)
             }
+            Engine::Cluster(cluster) => cluster.sweep().await,
             Engine::Redis(redis) => redis.sweep().await,
         }
     }
@@ -248,6 +337,7 @@ impl Store {
     pub async fn time(&self, now: UnixTime) -> Result<UnixTime, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.time(now)),
+            Engine::Cluster(cluster) => cluster.time().await,
             Engine::Redis(redis) => redis.time().await,
         }
     }
@@ -260,6 +350,7 @@ impl Store {
     pub async fn generation(&self) -> Result<Option<Arc<str>>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(Some(embedded.generation())),
+            Engine::Cluster(cluster) => cluster.generation().await,
             Engine::Redis(redis) => redis.generation().await,
         }
     }
@@ -272,6 +363,7 @@ impl Store {
     pub async fn begin_generation(&self, id: &str) -> Result<Arc<str>, Error> {
         match &self.0 {
             Engine::Embedded(embedded) => Ok(embedded.generation()),
+            Engine::Cluster(cluster) => cluster.begin_generation(id).await,
             Engine::Redis(redis) => redis.begin_generation(id).await,
         }
     }
@@ -284,6 +376,7 @@ impl Store {
     pub async fn warnings(&self) -> Result<Vec<String>, Error> {
         match &self.0 {
             Engine::Embedded(_) => Ok(Vec::new()),
+            Engine::Cluster(cluster) => cluster.warnings().await,
             Engine::Redis(redis) => redis.warnings().await,
         }
     }
@@ -297,7 +390,7 @@ impl Store {
     /// No answer.
     pub async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
         match &self.0 {
-            Engine::Embedded(_) => Ok(Vec::new()),
+            Engine::Embedded(_) | Engine::Cluster(_) => Ok(Vec::new()),
             Engine::Redis(redis) => redis.issuing_warnings().await,
         }
     }

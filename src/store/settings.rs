@@ -1,5 +1,6 @@
 //! Where the store is and how it is spoken to.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub struct Settings {
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret<String>>,
+    /// ACL user of the sentinels themselves; `None` is their `default` user.
+    pub sentinel_username: Option<String>,
+    /// The sentinels' own password.
+    pub sentinel_password: Option<Secret<String>>,
     /// PEM certificates that the server's certificate must lead to; `None` is the system's roots.
     pub ca: Option<Vec<u8>>,
     /// PEM certificate chain to show to the server; needs `client_key`.
@@ -54,6 +59,41 @@ pub enum Address {
         /// The socket.
         path: PathBuf,
     },
+    /// `redis-sentinel://` and `rediss-sentinel://`.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<Host>,
+        /// What they call the master.
+        service: String,
+        /// Whether TLS is spoken, to the sentinels too.
+        tls: bool,
+    },
+    /// `redis-cluster://` and `rediss-cluster://`.
+    Cluster {
+        /// Nodes to begin with.
+        seeds: Vec<Host>,
+        /// Whether TLS is spoken.
+        tls: bool,
+    },
+}
+
+/// One server among several.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host {
+    /// Name or address, without brackets.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
 }
 
 impl Settings {
@@ -65,6 +105,8 @@ impl Settings {
             db: 0,
             username: None,
             password: None,
+            sentinel_username: None,
+            sentinel_password: None,
             ca: None,
             client_cert: None,
             client_key: None,

@@ -57,6 +57,15 @@ impl Streamed {
     }
 }
 
+impl Drop for Streamed {
+    /// Who reads no answer sends no request: the rest of it must not reach the upstream.
+    fn drop(&mut self) {
+        if let Some(upload) = self.lease.as_ref().and_then(|lease| lease.upload.as_ref()) {
+            upload.abandon();
+        }
+    }
+}
+
 impl HttpBody for Streamed {
     type Data = Bytes;
     type Error = StreamError;

@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::IdleTimer;
-use crate::body::{Body, StreamError};
+use crate::body::StreamError;
 
 /// How far the upload has come; shared between the body and whoever waits for the response.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum Outcome {
     Stalled,
     /// The client broke off or sent a malformed body (400).
     Broken,
+    /// Nobody waits for it any more: nothing of it reaches the upstream from here on.
+    Abandoned,
 }
 
 impl Progress {
@@ -67,19 +69,34 @@ impl Progress {
             1 => Outcome::Complete,
             2 => Outcome::TooLarge,
             3 => Outcome::Stalled,
-            _ => Outcome::Broken,
+            4 => Outcome::Broken,
+            _ => Outcome::Abandoned,
         }
     }
 
+    /// Nobody waits for what is still to come.
+    pub fn abandon(&self) {
+        // What has come to its end stays as it ended.
+        let (running, abandoned) = (Outcome::Running.code(), Outcome::Abandoned.code());
+        let _ =
+            self.outcome.compare_exchange(running, abandoned, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     fn set(&self, outcome: Outcome) {
-        let code = match outcome {
-            Outcome::Running => 0,
-            Outcome::Complete => 1,
-            Outcome::TooLarge => 2,
-            Outcome::Stalled => 3,
-            Outcome::Broken => 4,
-        };
-        self.outcome.store(code, Ordering::Release);
+        self.outcome.store(outcome.code(), Ordering::Release);
+    }
+}
+
+impl Outcome {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Running => 0,
+            Self::Complete => 1,
+            Self::TooLarge => 2,
+            Self::Stalled => 3,
+            Self::Broken => 4,
+            Self::Abandoned => 5,
+        }
     }
 }
 
@@ -95,7 +112,7 @@ pub struct Upload {
 impl Upload {
     /// Wraps the client's body. `limit` in bytes; `None` is unlimited.
     #[must_use]
-    pub fn wrap(body: Incoming, limit: Option<u64>, idle: Duration) -> (Body, Arc<Progress>) {
+    pub fn wrap(body: Incoming, limit: Option<u64>, idle: Duration) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress::begin());
         let upload = Self {
             body,
@@ -103,7 +120,7 @@ impl Upload {
             idle: IdleTimer::new(Some(idle)),
             progress: progress.clone(),
         };
-        (Body::stream(upload), progress)
+        (upload, progress)
     }
 
     fn fail(&self, outcome: Outcome, why: &'static str) -> StreamError {
@@ -132,6 +149,9 @@ impl HttpBody for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let this = self.get_mut();
+        if this.progress.outcome() == Outcome::Abandoned {
+            return Poll::Ready(Some(Err("nobody waits for the answer".into())));
+        }
         loop {
             return match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::harness::client::Answer;
 use crate::harness::eventually;
@@ -17,7 +20,7 @@ fn setup(app: &Upstream, keycloak: &Keycloak, max_stale: &str) -> Setup {
     let lines = format!(
         "issuer = \"{}\"\nalgorithms = [\"RS256\"]\ndiscovery = true\ntoken_type = \"at+jwt\"\n\
          claims = {{ roles = \"/realm_access/roles\" }}\nrefresh = \"2s\"\ncooldown = \"1s\"\n\
-         max_stale = \"{max_stale}\"",
+         max_stale = \"{max_stale}\"\nbackchannel_logout = {{ client_id = \"app\" }}",
         keycloak.issuer()
     );
     Setup::bare()
@@ -41,6 +44,7 @@ fn all_of_it() {
     println!("Keycloak listens on {}", keycloak.address);
     let gateway = Gateway::start(&setup(&app, &keycloak, "1h"));
     tokens(&gateway, &app, &keycloak);
+    logout(&gateway, &keycloak);
     rotation(&gateway, &app, &keycloak);
     restarts_while_down(gateway, &app, &mut keycloak);
     outage(&app, &mut keycloak);
@@ -59,6 +63,24 @@ fn tokens(gateway: &Gateway, app: &Upstream, keycloak: &Keycloak) {
     call(gateway, &id).refused(401);
     app.saw_nothing("without the role; an ID token");
     println!("tokens: a client's and a user's access token 200, other role 403, ID token 401");
+}
+
+/// A session that Keycloak ends: its tokens are refused, another session's are not.
+fn logout(gateway: &Gateway, keycloak: &Keycloak) {
+    let address = gateway.address("https");
+    keycloak.send_logouts_to(&format!("https://{address}/_postern/backchannel-logout"));
+    let [(ended, _), (lives, _)] = [(); 2].map(|()| keycloak.login());
+    for token in [&ended, &lives] {
+        call(gateway, token).expect(200);
+    }
+    let payload = ended.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    keycloak.end_session(claims["sid"].as_str().unwrap());
+    eventually("the session has ended", Duration::from_secs(10), || {
+        call(gateway, &ended).status == 401
+    });
+    call(gateway, &lives).expect(200);
+    println!("logout: the ended session's access token 401, another session's 200");
 }
 
 /// New keys that sign at once, and old ones taken back, under load.

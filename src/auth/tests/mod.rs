@@ -5,6 +5,7 @@ mod authorize;
 mod cache;
 mod claims;
 mod introspected;
+mod logout_token;
 mod never_panics;
 mod selection;
 mod token_types;

@@ -105,6 +105,35 @@ fn stores_are_told_apart() {
     let path = "/run/redis.sock".into();
     assert_eq!(url("redis+unix:///run/redis.sock?db=2"), StoreUrl::Unix { path, db: 2 });
     assert_eq!(url("embedded:a/b"), StoreUrl::Embedded { dir: "a/b".into() });
+    let at = |host: &str, port| StoreHost { host: host.into(), port };
+    let seeds = vec![at("a", 6379), at("10.0.0.1", 7000), at("::1", 7001)];
+    let cluster = |tls| StoreUrl::Cluster { seeds: seeds.clone(), tls };
+    assert_eq!(url("redis-cluster://a,10.0.0.1:7000,[::1]:7001"), cluster(false));
+    assert_eq!(url("rediss-cluster://a,10.0.0.1:7000,[::1]:7001/0"), cluster(true));
+    let sentinel = |service: &str, db, tls| {
+        let sentinels = vec![at("a", 26379), at("b", 5000)];
+        StoreUrl::Sentinel { sentinels, service: service.into(), db, tls }
+    };
+    assert_eq!(url("redis-sentinel://a,b:5000/my-main.1"), sentinel("my-main.1", 0, false));
+    assert_eq!(url("rediss-sentinel://a,b:5000/main/2"), sentinel("main", 2, true));
+}
+
+/// A revocation that was acknowledged must survive a failover that nobody asked for.
+#[test]
+fn one_replica_is_waited_for_where_a_failover_is_expected() {
+    let replicas = |lines: &str| read(&with(lines)).expect(lines).config.store.replicas();
+    for (url, expected) in [
+        ("redis://a", 0),
+        ("redis+unix:///a", 0),
+        ("embedded:a", 0),
+        ("redis-sentinel://a/main", 1),
+        ("redis-cluster://a", 1),
+    ] {
+        assert_eq!(replicas(&format!("store.url = \"{url}\"\n")), expected, "{url}");
+    }
+    let written = "[store]\nurl = \"redis-cluster://a\"\nwait_replicas = 0\n";
+    assert_eq!(replicas(written), 0);
+    assert_eq!(replicas(&written.replace("= 0", "= 2")), 2);
 }
 
 #[test]

@@ -122,8 +122,10 @@ fn the_values_shown_are_the_defaults() {
     assert_eq!(shown.token_cache, default.token_cache);
     assert_eq!(shown.limits, default.limits);
     assert_eq!(shown.timeouts, default.timeouts);
+    assert_eq!(shown.streams, default.streams);
     assert_eq!(shown.auth_failures, default.auth_failures);
     assert_eq!(shown.log, default.log);
+    assert_eq!(shown.endpoints, default.endpoints);
     assert_eq!(shown.identity, default.identity);
 }
 

@@ -158,6 +158,23 @@ fn store_urls() {
         "\"redis://a?db=1\"",
         "\"redis:a\"",
     ]);
+    refused::<StoreUrl>(&[
+        "\"redis-cluster://\"",
+        "\"redis-cluster://a,\"",
+        "\"redis-cluster://a,,b\"",
+        "\"redis-cluster://a:0\"",
+        "\"redis-cluster://a/1\"",
+        "\"redis-cluster://a?x=1\"",
+        "\"redis-cluster://u:p@a\"",
+        "\"redis-sentinel://a\"",
+        "\"redis-sentinel://a/\"",
+        "\"redis-sentinel:///main\"",
+        "\"redis-sentinel://a/ma in\"",
+        "\"redis-sentinel://a/main/x\"",
+        "\"redis-sentinel://a/main/0/1\"",
+        "\"redis-sentinel://a/main?db=1\"",
+        "\"rediss-sentinel://p@a/main\"",
+    ]);
     refused::<StoreUrl>(&["\"redis+unix://a\"", "\"redis+unix:///a?x=1\"", "\"redis://a/99999\""]);
     let error = value::<StoreUrl>("\"redis://u:hunter2@a\"").expect_err("a password in a URL");
     assert!(!error.contains("hunter2"), "{error}");

@@ -9,6 +9,7 @@ use super::super::Config;
 use super::super::duration::Period;
 use super::super::issuing::{Issuing, IssuingKey};
 use super::super::problem::{Problem, Problems};
+use super::super::store::StoreUrl;
 use super::{SecretKeys, distinct};
 use crate::token::Algorithm;
 
@@ -32,6 +33,7 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
     limits(issuing, problems);
     keys(placed, problems);
     others(config, issuing, problems);
+    store(config, placed, problems);
 }
 
 /// RFC 6749 §A.1; and no client can take the name of accounts' tokens for its own.
@@ -174,5 +176,15 @@ fn others(config: &Config, issuing: &Issuing, problems: &mut Problems) {
                     .help("leave the entry out: routes take tokens of the issuer \"local\""),
             );
         }
+    }
+}
+
+/// A login and the revocations that are asked about in the same step must be in one place.
+fn store(config: &Config, placed: &Spanned<Issuing>, problems: &mut Problems) {
+    if matches!(config.store.url.get_ref(), StoreUrl::Cluster { .. }) {
+        problems.push(
+            Problem::at(placed.span(), "[issuing] is not offered with a Redis Cluster")
+                .help("keep logins in a Redis behind sentinels, or in one server"),
+        );
     }
 }

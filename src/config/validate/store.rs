@@ -1,12 +1,13 @@
 //! `[store]`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::super::Config;
 use super::super::problem::{Problem, Problems};
-use super::super::store::StoreUrl;
+use super::super::store::{Store, StoreUrl};
 use super::SecretKeys;
 
 /// The longest that one request may wait for the store.
@@ -33,6 +34,13 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
         command: &store.password_command,
     }
     .validate(problems);
+    SecretKeys {
+        stem: "sentinel_password",
+        file: &store.sentinel_password_file,
+        env: &store.sentinel_password_env,
+        command: &store.sentinel_password_command,
+    }
+    .validate(problems);
     unused(config, problems);
 }
 
@@ -51,11 +59,19 @@ fn unused(config: &Config, problems: &mut Problems) {
         (None, None) | (Some(_), Some(_)) => {}
     }
     let url = store.url.get_ref();
-    if !matches!(url, StoreUrl::Redis { tls: true, .. }) {
+    if !url.is_tls() {
         for span in [store.ca.as_ref().map(Spanned::span), certificate, key].into_iter().flatten() {
             problems.push(
                 Problem::at(span, "this has no effect: the store is not reached over TLS")
                     .help("write url = \"rediss://HOST:6379/0\""),
+            );
+        }
+    }
+    if !matches!(url, StoreUrl::Sentinel { .. }) {
+        for span in of_sentinels(store) {
+            problems.push(
+                Problem::at(span, "this has no effect: no sentinels are asked")
+                    .help("write url = \"redis-sentinel://H1,H2,H3/SERVICE/0\", or leave it out"),
             );
         }
     }
@@ -66,7 +82,8 @@ fn unused(config: &Config, problems: &mut Problems) {
             store.password_env.as_ref().map(Spanned::span),
             store.password_command.as_ref().map(Spanned::span),
         ];
-        let replicas = (*store.wait_replicas.get_ref() > 0).then(|| store.wait_replicas.span());
+        let replicas = store.wait_replicas.as_ref().filter(|n| *n.get_ref() > 0);
+        let replicas = replicas.map(Spanned::span);
         for span in password.into_iter().chain([username, replicas]).flatten() {
             problems.push(
                 Problem::at(span, "this has no effect: the store is embedded")
@@ -74,4 +91,16 @@ fn unused(config: &Config, problems: &mut Problems) {
             );
         }
     }
+}
+
+/// Where the sentinels' own user and password are written.
+fn of_sentinels(store: &Store) -> impl Iterator<Item = Range<usize>> {
+    let name = &store.sentinel_username;
+    let written = [
+        (!name.get_ref().is_empty()).then(|| name.span()),
+        store.sentinel_password_file.as_ref().map(Spanned::span),
+        store.sentinel_password_env.as_ref().map(Spanned::span),
+        store.sentinel_password_command.as_ref().map(Spanned::span),
+    ];
+    written.into_iter().flatten()
 }

@@ -20,7 +20,7 @@ fn patient() -> Issuing {
 async fn redis_is_killed() {
     let mut server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let store = Store::open(&unix(&server)).unwrap();
-    let families = Families::new(Arc::new(store.families()), &patient());
+    let families = Families::new(Arc::new(store.families().unwrap()), &patient());
     let bench = Bench { store, families, now: NOW, server: None, _dir: None };
     let families = bench.families.clone();
     let logins = 8;
@@ -73,7 +73,7 @@ async fn redis_is_killed() {
 async fn an_answer_is_lost() {
     let server = RedisServer::start();
     let store = Store::open(&unix(&server)).unwrap();
-    let families = Families::new(Arc::new(store.families()), &patient());
+    let families = Families::new(Arc::new(store.families().unwrap()), &patient());
     let bench = Bench { store, families, now: NOW, server: None, _dir: None };
     let token = bench.login("alice").await.refresh.expose().clone();
     let login = bench.families.find(&token).await.unwrap().unwrap();
@@ -113,7 +113,7 @@ async fn the_gateway_is_killed() {
         assert!(tokens.len() >= 20, "the child rotated too little");
         let store =
             Store::open(&Settings::new(Address::Embedded { dir: dir.path().to_owned() })).unwrap();
-        let families = Families::new(Arc::new(store.families()), &patient());
+        let families = Families::new(Arc::new(store.families().unwrap()), &patient());
         let token = tokens.last().unwrap();
         let next = text(families.rotate(token, client(0), NOW).await.unwrap());
         for old in &tokens {
@@ -128,7 +128,7 @@ async fn the_gateway_is_killed() {
 async fn child_of_the_gateway_is_killed() {
     let dir = std::env::var(CHILD_DIR).unwrap().into();
     let store = Store::open(&Settings::new(Address::Embedded { dir })).unwrap();
-    let families = Families::new(Arc::new(store.families()), &patient());
+    let families = Families::new(Arc::new(store.families().unwrap()), &patient());
     let bench = Bench { store, families, now: NOW, server: None, _dir: None };
     let mut token = bench.login("alice").await.refresh.expose().clone();
     let mut out = std::io::stdout();

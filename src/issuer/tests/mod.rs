@@ -69,7 +69,7 @@ impl Bench {
             (Settings::new(Address::Embedded { dir: dir.path().to_owned() }), None, Some(dir))
         };
         let store = Store::open(&settings).unwrap();
-        let families = Families::new(Arc::new(store.families()), &issuing());
+        let families = Families::new(Arc::new(store.families().unwrap()), &issuing());
         Self { store, families, now: UnixTime::now(), server, _dir: dir }
     }
 

@@ -341,3 +341,58 @@ async fn a_forgetful_redis_is_warned_about() {
     }
     assert_eq!(Bench::new("embedded").store.issuing_warnings().await, Ok(Vec::new()));
 }
+
+/// `iat <= issued_before`: a login of the very second of the revocation is revoked with it.
+#[tokio::test]
+async fn a_login_of_the_same_second_is_revoked() {
+    for engine in ENGINES {
+        for (kind, value) in [(Kind::Sub, "alice"), (Kind::Client, "postern")] {
+            let bench = Bench::new(engine);
+            let token = bench.login("alice").await.refresh;
+            bench.revoke(kind, value).await;
+            let rotation = bench.rotate(token.expose(), client(0)).await;
+            assert_eq!(word(&rotation), "refused", "{engine} {kind}");
+        }
+    }
+}
+
+/// "Absolute, from login": no use lengthens it.
+#[tokio::test]
+async fn a_login_ends_however_often_it_is_renewed() {
+    for engine in ENGINES {
+        let mut bench = Bench::new(engine);
+        let issued = bench.login("alice").await;
+        let end = issued.at.plus(LIFETIME);
+        let mut token = issued.refresh.expose().clone();
+        while bench.now < end {
+            match bench.rotate(&token, client(0)).await {
+                Rotation::Rotated(issued) => {
+                    assert!(issued.until <= end, "{engine}");
+                    token = issued.refresh.expose().clone();
+                }
+                other => panic!("{engine}: {} at {:?}", word(&other), bench.now),
+            }
+            bench.pass(Duration::from_secs(50 * 60));
+        }
+        assert_eq!(word(&bench.rotate(&token, client(0)).await), "refused", "{engine}");
+    }
+}
+
+/// Reuse is for ever, not for as long as the session stands on the blocklist.
+#[tokio::test]
+async fn a_reused_login_does_not_come_back() {
+    for engine in ENGINES {
+        let bench = Bench::new(engine);
+        let issued = bench.login("alice").await;
+        let first = issued.refresh.expose().clone();
+        let second = text(bench.rotate(&first, client(0)).await);
+        let third = text(bench.rotate(&second, client(0)).await);
+        assert_eq!(word(&bench.rotate(&first, client(0)).await), "reused", "{engine}");
+        assert!(bench.store.delete(&suffix(Kind::Sid, &issued.login.sid)).await.unwrap());
+        for token in [&first, &second, &third] {
+            let rotation = bench.rotate(token, client(0)).await;
+            let is_dead = matches!(rotation, Rotation::Refused(RefusedWhy::Dead(Dead::Reused)));
+            assert!(is_dead, "{engine}: {}", word(&rotation));
+        }
+    }
+}

@@ -68,6 +68,10 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
             config::TokenType::AtJwt => TokenType::AtJwt,
         },
         renewable: None,
+        backchannel_logout: raw
+            .backchannel_logout
+            .as_ref()
+            .map(|logout| logout.get_ref().client_id.get_ref().0.clone()),
         keys,
     }
 }

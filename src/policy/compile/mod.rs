@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::identity::{IdentityHeaders, Preset};
 use super::issuing::Issuing;
 use super::origin::Origin;
+use super::own_paths::OwnPaths;
 use super::reserved::ReservedNames;
-use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot};
+use super::snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};
 use super::tls;
 use super::trusted::TrustedProxies;
 use crate::auth::{ExtraKey, Issuers};
 use crate::config::{
     self, Check, ClientAuth, ClientAuthMode, Config, HeaderPattern, MinVersion, Problem, Problems,
-    Source, Spanned,
+    Source, Spanned, StreamKind,
 };
 use crate::limit::{AuthFailures, Quota, Registry};
+use crate::observe::metrics::Metrics;
 use crate::token::ClaimPath;
 
 /// Whether compiling may run `…_command`s.
@@ -40,6 +42,8 @@ pub struct Context<'c> {
     pub source: &'c Source,
     /// Limiters that are in use; those that stay the same keep their counts.
     pub limiters: &'c Registry,
+    /// Where routes and upstreams are counted; names that stay keep their numbers.
+    pub metrics: &'c Metrics,
     /// The snapshot in force, on a reload.
     pub previous: Option<&'c Snapshot>,
     /// Environment variables that secrets may stand in.
@@ -76,6 +80,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         router: tables.literal,
         folded_router: tables.folded,
         paths_fold: tables.paths_fold,
+        own_paths: own_paths(config),
         routes,
         issuers,
         issuing: issuing.map(Arc::new),
@@ -87,11 +92,17 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         trusted: TrustedProxies::new(config.listen.trusted_proxies.iter().map(|net| net.0)),
         limits: limits(config),
         timeouts: timeouts(config),
+        streams: streams(config),
         tls,
         public_url,
-        check_blocklist: *config.revocation.check.get_ref() == Check::EveryRequest,
+        check_blocklist: *config.revocation.check.get_ref() != Check::Off,
         failures: failures(config, context.previous),
     })
+}
+
+fn own_paths(config: &Config) -> OwnPaths {
+    let host = config.listen.public_url.get_ref().authority().map(http::uri::Authority::host);
+    OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host)
 }
 
 fn tls_server(
@@ -267,6 +278,17 @@ fn timeouts(config: &Config) -> ClientTimeouts {
         body_idle: raw.body_idle.get_ref().get(),
         keep_alive: raw.keep_alive.get_ref().get(),
         drain: raw.drain.get_ref().get(),
+    }
+}
+
+fn streams(config: &Config) -> StreamRules {
+    let kinds = config.streams.close_at_exp.spanned();
+    let ends = |kind| kinds.iter().any(|named| *named.get_ref() == kind);
+    StreamRules {
+        websocket: ends(StreamKind::WebSocket),
+        sse: ends(StreamKind::Sse),
+        grpc: ends(StreamKind::Grpc),
+        grace: config.streams.grace.get_ref().get(),
     }
 }
 

@@ -127,6 +127,7 @@ fn route(
         timeouts: timeouts(raw, config),
         early_limits,
         late_limits,
+        series: context.metrics.route(raw.name.get_ref()),
     })
 }
 

@@ -41,7 +41,8 @@ pub(super) fn compile(config: &Config, context: Context<'_>, problems: &mut Prob
                 }
             })
             .collect();
-        let upstream = Upstream::new(name.get_ref(), servers, raw.keep_alive.get_ref().get());
+        let series = context.metrics.upstream(name.get_ref());
+        let upstream = Upstream::new(servers, raw.keep_alive.get_ref().get(), series);
         upstreams.insert(name.get_ref().clone(), Arc::new(upstream));
     }
     upstreams

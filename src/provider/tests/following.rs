@@ -230,7 +230,7 @@ async fn keys_come_from_a_real_server() {
     settings.published = Published::Jwks(server.url("/keys"));
     let dir = tempfile::tempdir().unwrap();
     let policy = Arc::new(ArcSwap::from_pointee(snapshot(&[settings])));
-    let providers = Providers::new(policy.clone(), dir.path());
+    let providers = Providers::new(policy.clone(), dir.path(), Metrics::new());
     providers.follow().await;
     let verify = |token: &str| {
         let now = UnixTime::now();

@@ -23,6 +23,7 @@ use crate::auth::{
 };
 use crate::config;
 use crate::limit::Registry;
+use crate::observe::metrics::Metrics;
 use crate::policy::provider::{Published, Reach};
 use crate::time::UnixTime;
 
@@ -211,7 +212,7 @@ impl Bench {
                 }
             })
         });
-        let providers = Providers::with_fetch(policy.clone(), dir.path(), fetch);
+        let providers = Providers::with_fetch(policy.clone(), dir.path(), Metrics::new(), fetch);
         Self { dir, policy, providers, scripted }
     }
 
@@ -279,10 +280,11 @@ fn snapshot(sources: &[KeySource]) -> Snapshot {
     let text = "listen.https = \"off\"\nlisten.plain = \"unix:run/p.sock\"\n";
     let source = config::Source::new("p.toml", "/nowhere", text);
     let loaded = config::parse(source, &[], &|_| None, config::Options::ONLINE).unwrap();
-    let limiters = Registry::default();
+    let (limiters, metrics) = (Registry::default(), Metrics::new());
     let context = crate::policy::Context {
         source: &loaded.source,
         limiters: &limiters,
+        metrics: &metrics,
         previous: None,
         environment: &|_| None,
         access: crate::policy::FileAccess::Online,

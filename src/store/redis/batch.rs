@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cluster;
 use super::keys::{BatchKeys, Names};
-use super::link::Link;
 use super::lookup::{self, Findings};
+use super::road::Road;
 use crate::store::{Error, Found};
 use crate::token::Lookup;
 
@@ -24,7 +25,7 @@ const TOKENS_MAX: usize = 512;
 
 /// Gathers lookups into batches.
 pub(super) struct Batcher {
-    link: Arc<Link>,
+    road: Road,
     names: Arc<Names>,
     timeout: Duration,
     open: Mutex<Option<Arc<Batch>>>,
@@ -37,12 +38,29 @@ struct Batch(Mutex<Inner>);
 struct Inner {
     keys: BatchKeys,
     waiting: Vec<Option<Waker>>,
-    outcome: Option<Result<Arc<Findings>, Error>>,
+    outcome: Option<Result<Arc<Answers>, Error>>,
+}
+
+/// What a batch was answered.
+enum Answers {
+    /// By one server, for everybody.
+    All(Findings),
+    /// By a cluster's nodes, each of which may have failed.
+    Each(Vec<Result<Found, Error>>),
+}
+
+impl Answers {
+    fn of(&self, place: usize) -> Result<Found, Error> {
+        match self {
+            Self::All(findings) => Ok(findings.of(place)),
+            Self::Each(found) => found.get(place).cloned().unwrap_or(Err(Error::Lost)),
+        }
+    }
 }
 
 impl Batcher {
-    pub(super) fn new(link: Arc<Link>, names: Arc<Names>, timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { link, names, timeout, open: Mutex::new(None) })
+    pub(super) fn new(road: Road, names: Arc<Names>, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { road, names, timeout, open: Mutex::new(None) })
     }
 
     /// Asks for one token, together with whoever else is asking.
@@ -71,12 +89,19 @@ impl Batcher {
 
     async fn run(self: Arc<Self>, ending: Ending, deadline: Instant) {
         let keys = self.close(&ending.0);
-        let mut outcome = lookup::ask(&self.link, &self.names, &keys, deadline).await;
+        let link = match &self.road {
+            Road::Link(link) => link,
+            Road::Cluster { router, markers } => {
+                let found = cluster::look_up(router, markers, &keys, deadline).await;
+                return ending.0.finish(Ok(Arc::new(Answers::Each(found))));
+            }
+        };
+        let mut outcome = lookup::ask(link, &self.names, &keys, deadline).await;
         if outcome.as_ref().is_err_and(|error| *error == Error::Lost) {
             // The server closed the connection (idle, restarted); asking again changes nothing.
-            outcome = lookup::ask(&self.link, &self.names, &keys, deadline).await;
+            outcome = lookup::ask(link, &self.names, &keys, deadline).await;
         }
-        ending.0.finish(outcome.map(Arc::new));
+        ending.0.finish(outcome.map(|findings| Arc::new(Answers::All(findings))));
     }
 
     /// From here on nobody joins.
@@ -90,7 +115,7 @@ impl Batcher {
 }
 
 impl Batch {
-    fn finish(&self, outcome: Result<Arc<Findings>, Error>) {
+    fn finish(&self, outcome: Result<Arc<Answers>, Error>) {
         let waiting = {
             let mut inner = lock(&self.0);
             if inner.outcome.is_some() {
@@ -124,7 +149,7 @@ impl Future for Waiting {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut inner = lock(&self.batch.0);
         match &inner.outcome {
-            Some(Ok(findings)) => Poll::Ready(Ok(findings.of(self.place))),
+            Some(Ok(answers)) => Poll::Ready(answers.of(self.place)),
             Some(Err(error)) => Poll::Ready(Err(error.clone())),
             None => {
                 if let Some(slot) = inner.waiting.get_mut(self.place) {

@@ -3,43 +3,69 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::answer;
-use crate::store::{Address, Error, OpenError, Settings};
+use super::cluster::Topology;
+use super::sentinel::Sentinels;
+use crate::secret::Secret;
+use crate::store::{Address, Error, Host, OpenError, Settings};
 
 /// Commands that may wait for the socket before senders must.
 const PIPELINE_BUFFER: usize = 1024;
 
+/// How long the first word about a cluster is waited for.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(1);
+
 /// What a connection needs, worked out once so that connecting reads no file.
+#[derive(Clone)]
 pub(super) struct Connector {
-    target: Target,
+    route: Route,
+    tls: Option<TlsConnector>,
     info: RedisConnectionInfo,
-    allow_replica: bool,
+    role: Role,
 }
 
-enum Target {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16, name: ServerName<'static>, tls: TlsConnector },
+/// Where the server is.
+#[derive(Clone)]
+enum Route {
+    Host(Host),
     Unix(PathBuf),
+    /// Where the sentinels say.
+    Named(Arc<Sentinels>),
+    /// Any master of a cluster.
+    AnyOf(Arc<Topology>),
+}
+
+/// As what a server may be asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// As what it is: it is asked about others, not for entries.
+    Any,
+    /// A replica may lag behind its master, so it is not asked (invariant 9).
+    Master,
+    /// The operator says that a replica will do.
+    MasterOrReplica,
 }
 
 impl fmt::Display for Connector {
     /// Where it connects to.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.target {
-            Target::Tcp { host, port } | Target::Tls { host, port, .. } => {
-                write!(f, "{host}:{port}")
-            }
-            Target::Unix(path) => write!(f, "unix:{}", path.display()),
+        match &self.route {
+            Route::Host(host) => host.fmt(f),
+            Route::Unix(path) => write!(f, "unix:{}", path.display()),
+            Route::Named(sentinels) => sentinels.fmt(f),
+            Route::AnyOf(_) => f.write_str("any master of the cluster"),
         }
     }
 }
@@ -48,7 +74,12 @@ impl fmt::Display for Connector {
 pub(super) struct Connected {
     pub(super) handle: MultiplexedConnection,
     pub(super) driver: Driver,
+    /// Where it leads, when others decide that.
+    pub(super) named: Option<Host>,
 }
+
+/// Who is told what the server says unasked.
+pub(super) type Pushes = Arc<dyn AsyncPushSender>;
 
 /// The task that moves bytes; stopped when dropped.
 pub(super) struct Driver(pub(super) JoinHandle<()>);
@@ -60,69 +91,147 @@ impl Drop for Driver {
 }
 
 impl Connector {
+    /// To the server of the settings. With Sentinel this begins to watch the sentinels, on the
+    /// current runtime.
+    ///
     /// # Errors
     ///
     /// TLS settings that do not fit together; nothing is connected to yet.
     pub(super) fn new(settings: &Settings) -> Result<Self, OpenError> {
-        let target = match &settings.address {
-            Address::Embedded { .. } => {
-                return Err(OpenError::Tls("the embedded store is not connected to".to_owned()));
+        let (route, tls) = match &settings.address {
+            Address::Tcp { host, port, tls } => {
+                (Route::Host(Host { name: host.clone(), port: *port }), *tls)
             }
-            Address::Tcp { host, port, tls: false } => {
-                Target::Tcp { host: host.clone(), port: *port }
+            Address::Unix { path } => (Route::Unix(path.clone()), false),
+            Address::Sentinel { service, tls, .. } => {
+                let sentinels = Sentinels::start(&Self::of_sentinels(settings)?, service, settings);
+                (Route::Named(sentinels), *tls)
             }
-            Address::Tcp { host, port, tls: true } => Target::Tls {
-                host: host.clone(),
-                port: *port,
-                name: ServerName::try_from(host.clone())
-                    .map_err(|_| OpenError::Tls(format!("{host} is no host name")))?,
-                tls: TlsConnector::from(Arc::new(tls_config(settings)?)),
-            },
-            Address::Unix { path } => Target::Unix(path.clone()),
+            Address::Embedded { .. } | Address::Cluster { .. } => {
+                return Err(OpenError::Tls("the store is not one server".to_owned()));
+            }
         };
-        let mut info = RedisConnectionInfo::default()
-            .set_protocol(ProtocolVersion::RESP3)
-            .set_skip_set_lib_name()
-            .set_db(settings.db);
-        if let Some(username) = &settings.username {
-            info = info.set_username(username);
+        let role = if settings.allow_replica { Role::MasterOrReplica } else { Role::Master };
+        let mut info = info(settings.username.as_deref(), settings.password.as_ref());
+        info = info.set_db(settings.db);
+        Self { route, tls: None, info, role }.with_tls(tls, settings)
+    }
+
+    /// To one of several servers that are asked with the same user and password.
+    pub(super) fn to(&self, host: Host, role: Role) -> Self {
+        Self { route: Route::Host(host), role, ..self.clone() }
+    }
+
+    /// To any master of a cluster, for what each of them can do.
+    pub(super) fn to_any(&self, topology: Arc<Topology>) -> Self {
+        Self { route: Route::AnyOf(topology), ..self.clone() }
+    }
+
+    /// A pattern for the connections to a cluster's nodes.
+    pub(super) fn of_nodes(settings: &Settings, tls: bool) -> Result<Self, OpenError> {
+        let info = info(settings.username.as_deref(), settings.password.as_ref());
+        // Never connected to: every node gets its own by `to`.
+        let route = Route::Unix(PathBuf::new());
+        Self { route, tls: None, info, role: Role::Master }.with_tls(tls, settings)
+    }
+
+    fn of_sentinels(settings: &Settings) -> Result<Vec<Self>, OpenError> {
+        let Address::Sentinel { sentinels, tls, .. } = &settings.address else {
+            return Ok(Vec::new());
+        };
+        let info = info(settings.sentinel_username.as_deref(), settings.sentinel_password.as_ref());
+        let connectors = sentinels.iter().map(|host| {
+            let route = Route::Host(host.clone());
+            Self { route, tls: None, info: info.clone(), role: Role::Any }.with_tls(*tls, settings)
+        });
+        connectors.collect()
+    }
+
+    fn with_tls(mut self, tls: bool, settings: &Settings) -> Result<Self, OpenError> {
+        if tls {
+            if let Route::Host(host) = &self.route {
+                ServerName::try_from(host.name.as_str())
+                    .map_err(|_| OpenError::Tls(format!("{} is no host name", host.name)))?;
+            }
+            self.tls = Some(TlsConnector::from(Arc::new(tls_config(settings)?)));
         }
-        if let Some(password) = &settings.password {
-            info = info.set_password(password.expose());
-        }
-        Ok(Self { target, info, allow_replica: settings.allow_replica })
+        Ok(self)
     }
 
     /// Connects, authenticates, selects the database and checks the role. The caller sets the
     /// deadline.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
-        let mut connected = match &self.target {
-            Target::Tcp { host, port } => self.speak(tcp(host, *port).await?).await?,
-            Target::Tls { host, port, name, tls } => {
-                let socket = tcp(host, *port).await?;
-                self.speak(tls.connect(name.clone(), socket).await.map_err(|e| down(&e))?).await?
+        self.open(None).await
+    }
+
+    /// The same; what the server says unasked goes to `pushes`.
+    pub(super) async fn connect_hearing(&self, pushes: Pushes) -> Result<Connected, Error> {
+        self.open(Some(pushes)).await
+    }
+
+    async fn open(&self, pushes: Option<Pushes>) -> Result<Connected, Error> {
+        let mut connected = match &self.route {
+            Route::Host(host) => self.over_tcp(host, pushes).await?,
+            Route::Named(sentinels) => {
+                let host = sentinels.master().await?;
+                let connected = self.over_tcp(&host, pushes).await?;
+                Connected { named: Some(host), ..connected }
             }
-            Target::Unix(path) => {
-                self.speak(UnixStream::connect(path).await.map_err(|e| down(&e))?).await?
+            Route::AnyOf(topology) => {
+                let host = topology.any(Instant::now() + FIRST_WORD_MAX).await?;
+                self.over_tcp(&host, pushes).await?
+            }
+            Route::Unix(path) => {
+                let socket = UnixStream::connect(path).await.map_err(|e| down(&e))?;
+                self.speak(socket, pushes).await?
             }
         };
         self.check_role(&mut connected.handle).await?;
         Ok(connected)
     }
 
-    async fn speak<S>(&self, socket: S) -> Result<Connected, Error>
+    /// Where others say that the server is; `None` when nobody is asked, or nobody has answered.
+    pub(super) fn named(&self) -> Option<Host> {
+        match &self.route {
+            Route::Named(sentinels) => sentinels.known(),
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => None,
+        }
+    }
+
+    /// Completes when others say that the server is elsewhere than at `place`.
+    pub(super) async fn named_elsewhere(&self, place: Option<&Host>) {
+        match &self.route {
+            Route::Named(sentinels) => sentinels.names_another(place).await,
+            Route::Host(_) | Route::Unix(_) | Route::AnyOf(_) => std::future::pending().await,
+        }
+    }
+
+    async fn over_tcp(&self, host: &Host, pushes: Option<Pushes>) -> Result<Connected, Error> {
+        let socket = TcpStream::connect((host.name.as_str(), host.port)).await;
+        let socket = socket.map_err(|e| down(&e))?;
+        socket.set_nodelay(true).map_err(|e| down(&e))?;
+        let Some(tls) = &self.tls else { return self.speak(socket, pushes).await };
+        let name = ServerName::try_from(host.name.clone())
+            .map_err(|_| Error::Down(format!("{} is no host name", host.name).into()))?;
+        self.speak(tls.connect(name, socket).await.map_err(|e| down(&e))?, pushes).await
+    }
+
+    async fn speak<S>(&self, socket: S, pushes: Option<Pushes>) -> Result<Connected, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Our own deadlines hold; the crate's would start a timer per command.
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(pushes);
+        }
         let (handle, driver) = MultiplexedConnection::new_with_config(&self.info, socket, config)
             .await
             .map_err(|error| answer::error(&error))?;
-        Ok(Connected { handle, driver: Driver(tokio::spawn(driver)) })
+        Ok(Connected { handle, driver: Driver(tokio::spawn(driver)), named: None })
     }
 
     /// A replica may lag behind, so it is not asked (invariant 9). `HELLO` tells the role without
@@ -133,13 +242,27 @@ impl Connector {
             .send_packed_command(hello.arg("3"))
             .await
             .map_err(|error| answer::error(&error))?;
-        match role(answer::checked(reply)?).as_deref() {
+        let role = role(answer::checked(reply)?);
+        match role.as_deref() {
+            _ if self.role == Role::Any => Ok(()),
             Some(b"master") => Ok(()),
-            Some(b"replica" | b"slave") if self.allow_replica => Ok(()),
+            Some(b"replica" | b"slave") if self.role == Role::MasterOrReplica => Ok(()),
             Some(b"replica" | b"slave") => Err(Error::Down("it is a replica, not a master".into())),
             _ => Err(Error::Shape("HELLO names no known role")),
         }
     }
+}
+
+fn info(username: Option<&str>, password: Option<&Secret<String>>) -> RedisConnectionInfo {
+    let mut info =
+        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+    if let Some(username) = username {
+        info = info.set_username(username);
+    }
+    if let Some(password) = password {
+        info = info.set_password(password.expose());
+    }
+    info
 }
 
 /// The `role` in the answer to `HELLO`.
@@ -148,12 +271,6 @@ fn role(reply: Value) -> Option<Vec<u8>> {
     members.into_iter().find_map(|(name, value)| {
         (answer::text(name)? == b"role").then(|| answer::text(value)).flatten()
     })
-}
-
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, Error> {
-    let socket = TcpStream::connect((host, port)).await.map_err(|e| down(&e))?;
-    socket.set_nodelay(true).map_err(|e| down(&e))?;
-    Ok(socket)
 }
 
 fn down(error: &std::io::Error) -> Error {

@@ -11,11 +11,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::{Pipeline, Script, Value};
+use redis::{Script, Value};
 use tokio::time::Instant;
 
-use super::answer;
-use super::link::Link;
+use super::road::Road;
 use crate::store::{Error, Level, Meter, Outcome};
 
 /// How long a request in flight is waited for before it counts as a failure.
@@ -124,15 +123,15 @@ impl Scripts {
 /// A worker's way to the limits that all gateways of its store share.
 #[derive(Clone)]
 pub struct Counter {
-    link: Arc<Link>,
+    road: Road,
     /// `{prefix}limit:`
     head: Arc<str>,
     timeout: Duration,
 }
 
 impl Counter {
-    pub(super) fn new(link: Arc<Link>, head: &str, timeout: Duration) -> Self {
-        Self { link, head: head.into(), timeout }
+    pub(super) fn new(road: Road, head: &str, timeout: Duration) -> Self {
+        Self { road, head: head.into(), timeout }
     }
 
     /// Decides on one request and, when it is allowed, counts it.
@@ -189,19 +188,15 @@ impl Counter {
         request: Option<(u128, u64)>,
         deadline: Instant,
     ) -> Result<Value, Error> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.cmd(verb).arg(script).arg(1).arg(self.key(meter));
-        pipeline.arg(micros(meter.interval).max(1)).arg(meter.count.get());
+        let key = self.key(meter);
+        let mut command = redis::cmd(verb);
+        command.arg(script).arg(1).arg(&key);
+        command.arg(micros(meter.interval).max(1)).arg(meter.count.get());
         if let Some((id, what)) = request {
-            pipeline.arg(format!("{id:032x}")).arg(what);
+            command.arg(format!("{id:032x}")).arg(what);
         }
-        let mut answers = self.link.ask(&pipeline, deadline).await;
-        if answers.as_ref().is_err_and(|error| *error == Error::Lost) {
-            // The server restarted or closed an idle connection. Counting twice is stricter than
-            // not at all.
-            answers = self.link.ask(&pipeline, deadline).await;
-        }
-        answer::checked(answers?.pop().unwrap_or_default())
+        // On a lost connection it is asked again: counting twice is stricter than not at all.
+        self.road.run(&key, command, deadline).await
     }
 
     fn key(&self, meter: &Meter) -> String {

@@ -2,20 +2,24 @@
 //! so that both happen or neither.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::lookup::generation_text;
+use super::warnings::Kind;
 use super::{Redis, Replicated, answer};
 use crate::store::{Entry, Error, Page, Record};
 use crate::time::UnixTime;
 
-/// KEYS entry, index; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
-/// behind it, seconds to live or empty. Answers {expiry or -1, issued_before or -1}.
+/// KEYS entry, and the index where it is in the same slot; ARGV suffix, JSON up to `issued_before`'s value, that value or `null`, JSON
+/// behind it, seconds to live or empty, the channel to publish the suffix on or empty. Answers
+/// {expiry or -1, issued_before or -1, 1 where publishing failed}.
 ///
-/// Never shortens a life, never narrows `issued_before`; a key of another type is replaced.
+/// Never shortens a life, never narrows `issued_before`; a key of another type is replaced. A user
+/// who may not publish may revoke all the same.
 const PUT: &str = r"
 local issued = tonumber(ARGV[3])
 local ttl = tonumber(ARGV[5])
@@ -32,17 +36,23 @@ if kind ~= 'none' then
 end
 local number = issued and string.format('%.0f', issued) or 'null'
 local value = ARGV[2] .. number .. ARGV[4]
-local index = redis.call('TYPE', KEYS[2]).ok
-if index ~= 'zset' and index ~= 'none' then redis.call('DEL', KEYS[2]) end
-if ttl then
-  local ends = tonumber(redis.call('TIME')[1]) + ttl
-  redis.call('SET', KEYS[1], value, 'EX', string.format('%.0f', ttl))
-  redis.call('ZADD', KEYS[2], ends, ARGV[1])
-  return {ends, issued or -1}
+local mute = 0
+if ARGV[6] ~= '' then
+  local told = redis.pcall('PUBLISH', ARGV[6], ARGV[1])
+  if type(told) == 'table' and told.err then mute = 1 end
 end
-redis.call('SET', KEYS[1], value)
-redis.call('ZADD', KEYS[2], '+inf', ARGV[1])
-return {-1, issued or -1}
+local ends = ttl and tonumber(redis.call('TIME')[1]) + ttl
+if ttl then
+  redis.call('SET', KEYS[1], value, 'EX', string.format('%.0f', ttl))
+else
+  redis.call('SET', KEYS[1], value)
+end
+if KEYS[2] then
+  local index = redis.call('TYPE', KEYS[2]).ok
+  if index ~= 'zset' and index ~= 'none' then redis.call('DEL', KEYS[2]) end
+  redis.call('ZADD', KEYS[2], ends or '+inf', ARGV[1])
+end
+return {ends or -1, issued or -1, mute}
 ";
 
 /// KEYS entry, index; ARGV suffix. Answers whether the entry was there.
@@ -52,7 +62,7 @@ return redis.call('DEL', KEYS[1])
 ";
 
 /// KEYS index; ARGV most to drop. Drops names whose entries are over; answers how many.
-const SWEEP: &str = r"
+pub(super) const SWEEP: &str = r"
 local now = redis.call('TIME')[1]
 local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
 if #over > 0 then redis.call('ZREM', KEYS[1], unpack(over)) end
@@ -61,7 +71,7 @@ return #over
 
 /// KEYS index; ARGV the last name that was read or empty, its score, how many. Answers names and
 /// scores; goes on by name, or by score when that name has gone since.
-const LIST: &str = r"
+pub(super) const LIST: &str = r"
 local from = 0
 if ARGV[1] ~= '' then
   local rank = redis.call('ZRANK', KEYS[1], ARGV[1])
@@ -71,11 +81,11 @@ return redis.call('ZRANGE', KEYS[1], from, from + ARGV[3] - 1, 'WITHSCORES')
 ";
 
 /// Entries written in one pipeline when many are asserted.
-const PUTS_AT_ONCE: usize = 200;
+pub(super) const PUTS_AT_ONCE: usize = 200;
 /// What a `WAIT` may take beyond its own time.
 const WAIT_ALLOWANCE: Duration = Duration::from_millis(200);
 /// Names that one sweep drops.
-const SWEEP_NAMES: u32 = 1000;
+pub(super) const SWEEP_NAMES: u32 = 1000;
 
 impl Redis {
     /// Stores an entry for `ttl` (`None`: for ever), joined with what is there; the expiry is
@@ -88,35 +98,32 @@ impl Redis {
         now: UnixTime,
     ) -> Result<Entry, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(self.put_command(suffix, record, ttl)?);
+        pipeline.add_command(self.put_command(suffix, record, ttl, &self.names.revoked)?);
         let written = match &self.replicated {
             None => self.ask_one(&pipeline).await?,
             Some(replicated) => self.put_and_wait(replicated, &pipeline).await?,
         };
-        let (ends, issued_before) = two_numbers(written)?;
-        let expires = match ttl {
-            Some(ttl) if ends >= 0 => Some(now.plus(ttl).seconds().max(ends)),
-            Some(_) | None => None,
-        };
-        let mut record = record.clone();
-        record.issued_before = (issued_before >= 0).then_some(issued_before);
-        Ok(Entry { suffix: suffix.to_owned(), record, expires })
+        let put = Put::read(written)?;
+        if put.mute {
+            self.warn_mute();
+        }
+        Ok(put.entry(suffix, record, ttl, now))
     }
 
     async fn put_and_wait(&self, replicated: &Replicated, put: &Pipeline) -> Result<Value, Error> {
         let link = replicated.link.lock().await;
-        let written = single(link.ask(put, Instant::now() + self.timeout).await?)?;
-        let patience = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut wait = Pipeline::with_capacity(1);
-        wait.cmd("WAIT").arg(replicated.replicas).arg(patience);
-        // The server looks at the clock ten times a second only.
-        let deadline = Instant::now() + self.timeout + WAIT_ALLOWANCE;
-        let got = answer::count(single(link.ask(&wait, deadline).await?)?)?;
-        let (got, wanted) = (u32::try_from(got).unwrap_or(u32::MAX), replicated.replicas);
-        if got < wanted { Err(Error::NotReplicated { got, wanted }) } else { Ok(written) }
+        // Together with what it waits for: on a connection that was made in between, `WAIT` would
+        // count replicas that have nothing to wait for.
+        let mut both = put.clone();
+        both.add_command(wait_command(replicated.replicas, self.timeout));
+        let mut answers = link.ask(&both, wait_deadline(self.timeout)).await?.into_iter();
+        let written = answer::checked(answers.next().unwrap_or_default())?;
+        waited(answers.next().unwrap_or_default(), replicated.replicas)?;
+        Ok(written)
     }
 
-    /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas.
+    /// Stores many entries, as [`Redis::put`] does each, without waiting for replicas and without
+    /// a word: they are known already.
     pub(in crate::store) async fn put_all(
         &self,
         entries: &[Entry],
@@ -126,10 +133,10 @@ impl Redis {
             let mut pipeline = Pipeline::with_capacity(chunk.len());
             for entry in chunk {
                 let ttl = entry.expires.map(|end| UnixTime(end).since(now));
-                pipeline.add_command(self.put_command(&entry.suffix, &entry.record, ttl)?);
+                pipeline.add_command(self.put_command(&entry.suffix, &entry.record, ttl, "")?);
             }
             for value in self.ask(&pipeline).await? {
-                two_numbers(value)?;
+                Put::read(value)?;
             }
         }
         Ok(())
@@ -140,14 +147,14 @@ impl Redis {
         suffix: &str,
         record: &Record,
         ttl: Option<Duration>,
+        channel: &str,
     ) -> Result<Cmd, Error> {
-        let (head, tail) = json_around_issued_before(record)?;
-        let issued = record.issued_before.map_or_else(|| "null".to_owned(), |s| s.to_string());
-        let ttl = ttl.map_or_else(String::new, |ttl| ttl.as_secs().max(1).to_string());
-        let mut put = redis::cmd("EVAL");
-        put.arg(PUT).arg(2).arg(self.entry_key(suffix)).arg(&self.names.index);
-        put.arg(suffix).arg(head).arg(issued).arg(tail).arg(ttl);
-        Ok(put)
+        let index = Some(self.names.index.as_str());
+        put_command(&self.entry_key(suffix), index, suffix, record, ttl, channel)
+    }
+
+    fn warn_mute(&self) {
+        warn_mute(&self.mute, &self.names.revoked);
     }
 
     /// Removes an entry; whether it was there.
@@ -242,12 +249,7 @@ impl Redis {
     pub(in crate::store) async fn time(&self) -> Result<UnixTime, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
-        let Value::Array(parts) = answer::checked(self.ask_one(&pipeline).await?)? else {
-            return Err(Error::Shape("TIME answered no array"));
-        };
-        let seconds = parts.into_iter().next().and_then(answer::text);
-        let seconds = seconds.and_then(|s| String::from_utf8(s).ok()?.parse().ok());
-        seconds.map(UnixTime).ok_or(Error::Shape("TIME answered no seconds"))
+        time(self.ask_one(&pipeline).await?)
     }
 
     /// The id of the contents; `None` when there is none.
@@ -272,21 +274,14 @@ impl Redis {
 
     /// What the server's settings mean for revocations, in words for the log.
     pub(in crate::store) async fn warnings(&self) -> Result<Vec<String>, Error> {
-        self.settings().await.map(super::warnings::judge)
+        let answers = self.ask(&super::warnings::question(self.kind)).await?;
+        Ok(super::warnings::judge(self.kind, answers))
     }
 
     /// The same for logins and refreshes.
     pub(in crate::store) async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
-        self.settings().await.map(super::warnings::judge_issuing)
-    }
-
-    async fn settings(&self) -> Result<Vec<Value>, Error> {
-        let names = super::warnings::SETTINGS;
-        let mut pipeline = Pipeline::with_capacity(names.len());
-        for name in names {
-            pipeline.cmd("CONFIG").arg("GET").arg(name);
-        }
-        self.ask(&pipeline).await
+        let answers = self.ask(&super::warnings::question(Kind::Single)).await?;
+        Ok(super::warnings::judge_issuing(answers))
     }
 
     fn entry_key(&self, suffix: &str) -> String {
@@ -297,14 +292,72 @@ impl Redis {
         self.control.ask(pipeline, Instant::now() + self.timeout).await
     }
 
-    async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
+    pub(super) async fn ask_one(&self, pipeline: &Pipeline) -> Result<Value, Error> {
         single(self.ask(pipeline).await?)
+    }
+}
+
+/// Puts an entry, and its line in the index where there is one in the same slot.
+pub(super) fn put_command(
+    key: &str,
+    index: Option<&str>,
+    suffix: &str,
+    record: &Record,
+    ttl: Option<Duration>,
+    channel: &str,
+) -> Result<Cmd, Error> {
+    let (head, tail) = json_around_issued_before(record)?;
+    let issued = record.issued_before.map_or_else(|| "null".to_owned(), |s| s.to_string());
+    let ttl = ttl.map_or_else(String::new, |ttl| ttl.as_secs().max(1).to_string());
+    let mut put = redis::cmd("EVAL");
+    put.arg(PUT).arg(1 + usize::from(index.is_some())).arg(key).arg(index);
+    put.arg(suffix).arg(head).arg(issued).arg(tail).arg(ttl).arg(channel);
+    Ok(put)
+}
+
+/// The answer to `TIME`, in whole seconds.
+pub(super) fn time(value: Value) -> Result<UnixTime, Error> {
+    let Value::Array(parts) = answer::checked(value)? else {
+        return Err(Error::Shape("TIME answered no array"));
+    };
+    let seconds = parts.into_iter().next().and_then(answer::text);
+    let seconds = seconds.and_then(|s| String::from_utf8(s).ok()?.parse().ok());
+    seconds.map(UnixTime).ok_or(Error::Shape("TIME answered no seconds"))
+}
+
+/// Says once that the store's user may not publish.
+pub(super) fn warn_mute(said: &AtomicBool, channel: &str) {
+    if !said.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            channel,
+            "the store forbids to publish revocations (ACL: grant +publish and the channel); \
+             other gateways' live streams hear of them two seconds later"
+        );
     }
 }
 
 /// The answer to a single command.
 fn single(mut answers: Vec<Value>) -> Result<Value, Error> {
     answer::checked(answers.pop().unwrap_or_default())
+}
+
+pub(super) fn wait_command(replicas: u32, timeout: Duration) -> Cmd {
+    let patience = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut wait = redis::cmd("WAIT");
+    wait.arg(replicas).arg(patience);
+    wait
+}
+
+/// Until when a command and the `WAIT` behind it may take.
+pub(super) fn wait_deadline(timeout: Duration) -> Instant {
+    // The server looks at the clock ten times a second only.
+    Instant::now() + timeout * 2 + WAIT_ALLOWANCE
+}
+
+/// Whether the answer to `WAIT` is enough.
+pub(super) fn waited(answer: Value, wanted: u32) -> Result<(), Error> {
+    let got = u32::try_from(answer::count(answer)?).unwrap_or(u32::MAX);
+    if got < wanted { Err(Error::NotReplicated { got, wanted }) } else { Ok(()) }
 }
 
 /// The record's JSON without the number that the script decides on.
@@ -315,7 +368,7 @@ fn json_around_issued_before(record: &Record) -> Result<(String, &'static str), 
     Ok((head.to_owned(), "}"))
 }
 
-fn lenient(value: &[u8]) -> Record {
+pub(super) fn lenient(value: &[u8]) -> Record {
     Record::parse(value).unwrap_or_else(|| Record {
         reason: "(unreadable value)".to_owned(),
         by: String::new(),
@@ -324,18 +377,50 @@ fn lenient(value: &[u8]) -> Record {
     })
 }
 
-fn two_numbers(value: Value) -> Result<(i64, i64), Error> {
-    match answer::checked(value)? {
-        Value::Array(pair) => match pair.as_slice() {
-            [Value::Int(first), Value::Int(second)] => Ok((*first, *second)),
-            _ => Err(Error::Shape("not two numbers")),
-        },
-        _ => Err(Error::Shape("not two numbers")),
+/// The answer of [`PUT`].
+pub(super) struct Put {
+    /// When it ends by the server's clock, or -1.
+    pub(super) ends: i64,
+    issued_before: i64,
+    /// Whether publishing failed.
+    pub(super) mute: bool,
+}
+
+impl Put {
+    /// What is kept now; `now` decides on the expiry, so that clocks which differ do not shorten a
+    /// life.
+    pub(super) fn entry(
+        &self,
+        suffix: &str,
+        record: &Record,
+        ttl: Option<Duration>,
+        now: UnixTime,
+    ) -> Entry {
+        let expires = match ttl {
+            Some(ttl) if self.ends >= 0 => Some(now.plus(ttl).seconds().max(self.ends)),
+            Some(_) | None => None,
+        };
+        let mut record = record.clone();
+        record.issued_before = (self.issued_before >= 0).then_some(self.issued_before);
+        Entry { suffix: suffix.to_owned(), record, expires }
+    }
+
+    pub(super) fn read(value: Value) -> Result<Self, Error> {
+        let numbers = match answer::checked(value)? {
+            Value::Array(numbers) => numbers,
+            _ => Vec::new(),
+        };
+        match numbers.as_slice() {
+            [Value::Int(ends), Value::Int(issued_before), Value::Int(mute)] => {
+                Ok(Self { ends: *ends, issued_before: *issued_before, mute: *mute != 0 })
+            }
+            _ => Err(Error::Shape("not three numbers")),
+        }
     }
 }
 
 /// Names with scores as text. A script's `WITHSCORES` is a flat list.
-fn scored_names(value: Value) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn scored_names(value: Value) -> Result<Vec<(String, String)>, Error> {
     let Value::Array(items) = value else { return Err(Error::Shape("no array")) };
     let mut texts = items
         .into_iter()

@@ -15,6 +15,8 @@ pub(super) struct Names {
     pub(super) generation: String,
     /// `{prefix}blocklist:index`
     pub(super) index: String,
+    /// `{prefix}blocklist:revoked`, the channel that suffixes of new entries are published on.
+    pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
     /// `{prefix}refresh:`
@@ -23,6 +25,10 @@ pub(super) struct Names {
     pub(super) session: String,
     /// `{prefix}sessions:`, the list of a subject's families
     pub(super) subject: String,
+    /// `{prefix}`
+    pub(super) prefix: String,
+    /// `{prefix}canary:`
+    pub(super) canary: String,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -32,13 +38,21 @@ impl Names {
         Arc::new(Self {
             generation: format!("{entry}generation"),
             index: format!("{entry}index"),
+            revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
             family: format!("{prefix}refresh:"),
             session: format!("{prefix}session:"),
             subject: format!("{prefix}sessions:"),
+            prefix: prefix.to_owned(),
+            canary: format!("{prefix}canary:"),
             entry,
             hasher: foldhash::fast::RandomState::default(),
         })
+    }
+
+    /// The key of a name that counts once.
+    pub(super) fn once(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 }
 
@@ -188,13 +202,7 @@ mod tests {
 
     fn lookup(undated: Vec<String>, dated: Vec<String>, extra: Vec<String>) -> Lookup {
         let boxed = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
-        Lookup {
-            undated: boxed(undated),
-            dated: boxed(dated),
-            extra: boxed(extra),
-            issued_at: None,
-            until: UnixTime(0),
-        }
+        Lookup::new(boxed(undated), boxed(dated), boxed(extra), None, UnixTime(0))
     }
 
     /// Keys of any shape, few enough that many are shared; some of them look like ours.

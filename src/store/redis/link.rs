@@ -50,7 +50,7 @@ impl Arrivals {
         self.changed.notified().await;
     }
 
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
     }
@@ -192,6 +192,7 @@ async fn supervise(shared: Arc<Shared>) {
     let mut number = 0;
     let mut last: Option<Error> = None;
     loop {
+        let named = shared.connector.named();
         let attempt = timeout(shared.timeout, shared.connector.connect()).await;
         match attempt.unwrap_or(Err(Error::Timeout)) {
             Ok(connected) => {
@@ -212,9 +213,14 @@ async fn supervise(shared: Arc<Shared>) {
                     error => Error::Down(error.to_string().into()),
                 };
                 shared.set(State::Down(error));
-                // Full jitter above a floor, so that gateways do not knock in step.
-                sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                tokio::select! {
+                    // Full jitter above a floor, so that gateways do not knock in step.
+                    () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
+                    // A failover is over: the new master is not waited for.
+                    () = shared.connector.named_elsewhere(named.as_ref()) => pause = PAUSE_MIN,
+                }
             }
         }
     }
@@ -222,16 +228,22 @@ async fn supervise(shared: Arc<Shared>) {
 
 /// Announces a connection and watches it to its end; says why it ended.
 async fn keep(shared: &Shared, connected: Connected, number: u64) -> Error {
-    let Connected { mut handle, mut driver } = connected;
+    let Connected { mut handle, mut driver, named } = connected;
     // Announced before anyone can use it: see `Arrivals`.
     shared.arrivals.announce();
     shared.set(State::Up { handle: handle.clone(), number });
     if shared.spokesman {
-        tracing::info!("connected to the store");
+        match &named {
+            Some(master) => tracing::info!(%master, "connected to the store"),
+            None => tracing::info!("connected to the store"),
+        }
     }
     loop {
         tokio::select! {
             _ = &mut driver.0 => return Error::Lost,
+            () = shared.connector.named_elsewhere(named.as_ref()) => {
+                return Error::Down("the sentinels name another master".into());
+            }
             () = shared.suspect.notified() => {
                 // A late word about an earlier connection is no word about this one.
                 if !matches!(&*shared.state(), State::Up { number: n, .. } if *n == number) {

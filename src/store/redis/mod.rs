@@ -2,9 +2,13 @@
 //! for everything else; both are kept by their own supervisors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use self::announce::Ear;
+pub(in crate::store) use self::announce::Hear;
 use self::batch::Batcher;
+pub(in crate::store) use self::cluster::Cluster;
 use self::connect::Connector;
 pub use self::counter::Counter;
 #[cfg(test)]
@@ -13,11 +17,16 @@ pub(in crate::store) use self::families::Families;
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
-use super::{Error, Found, OpenError, Settings};
+use self::road::Road;
+pub use self::tracked::{Questions, Reports, Tracked, Tracker};
+use self::warnings::Kind;
+use super::{Address, Error, Found, OpenError, Settings};
 use crate::token::Lookup;
 
+mod announce;
 mod answer;
 mod batch;
+mod cluster;
 mod connect;
 mod counter;
 mod entries;
@@ -25,6 +34,10 @@ mod families;
 mod keys;
 mod link;
 mod lookup;
+mod once;
+mod road;
+mod sentinel;
+mod tracked;
 mod warnings;
 
 /// The store's side that a process has once.
@@ -35,6 +48,9 @@ pub(in crate::store) struct Redis {
     names: Arc<Names>,
     timeout: Duration,
     replicated: Option<Replicated>,
+    kind: Kind,
+    /// Whether it was said that publishing is forbidden.
+    mute: AtomicBool,
 }
 
 /// Writes that wait for replicas. `WAIT` holds up its connection, so it has one of its own, and
@@ -59,7 +75,12 @@ impl Redis {
             replicas: settings.wait_replicas,
         });
         let names = Names::new(&settings.prefix);
-        Ok(Self { connector, control, arrivals, names, timeout: settings.timeout, replicated })
+        let kind = match settings.address {
+            Address::Sentinel { .. } => Kind::Sentinel,
+            _ => Kind::Single,
+        };
+        let (timeout, mute) = (settings.timeout, AtomicBool::new(false));
+        Ok(Self { connector, control, arrivals, names, timeout, replicated, kind, mute })
     }
 
     /// A worker's own connection, made on its runtime.
@@ -70,13 +91,18 @@ impl Redis {
             self.timeout,
             false,
         );
-        let link = Arc::new(link);
-        let counter = Counter::new(Arc::clone(&link), &self.names.limit, self.timeout);
-        RedisWorker { batcher: Batcher::new(link, Arc::clone(&self.names), self.timeout), counter }
+        RedisWorker::new(Road::Link(Arc::new(link)), &self.names, self.timeout)
     }
 
     pub(in crate::store) fn arrivals(&self) -> &Arc<Arrivals> {
         &self.arrivals
+    }
+
+    /// Listens for what gateways publish; starts on the current runtime.
+    pub(in crate::store) fn listen(&self, hear: Hear) -> Ear {
+        let channel = self.names.revoked.clone();
+        // Two round trips are one command more than `[store] timeout` allows for.
+        Ear::open(Arc::clone(&self.connector), channel, self.timeout * 2, hear)
     }
 
     /// Why the process' own connection is down, if it is.
@@ -92,6 +118,11 @@ pub(in crate::store) struct RedisWorker {
 }
 
 impl RedisWorker {
+    fn new(road: Road, names: &Arc<Names>, timeout: Duration) -> Self {
+        let counter = Counter::new(road.clone(), &names.limit, timeout);
+        Self { batcher: Batcher::new(road, Arc::clone(names), timeout), counter }
+    }
+
     pub(in crate::store) async fn look_up(&self, lookup: &Lookup) -> Result<Found, Error> {
         self.batcher.look_up(lookup).await
     }

@@ -1,15 +1,46 @@
 //! What a server's settings mean for revocations.
 
-use redis::Value;
+use redis::{Pipeline, Value};
 
 use super::answer;
 
 /// The settings that [`judge`] reads, in its order.
-pub(super) const SETTINGS: [&str; 5] =
-    ["maxmemory-policy", "maxmemory", "save", "appendonly", "appendfsync"];
+const SETTINGS: [&str; 5] = ["maxmemory-policy", "maxmemory", "save", "appendonly", "appendfsync"];
+
+/// What may happen to a server beside a crash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It stands alone, or whoever replaces it is not our business.
+    Single,
+    /// Sentinels may put a replica in its place.
+    Sentinel,
+    /// It is one of a cluster's masters.
+    Cluster,
+}
+
+impl Kind {
+    /// The setting that matters to this kind alone.
+    const fn own(self) -> Option<&'static str> {
+        match self {
+            Self::Single => None,
+            Self::Sentinel => Some("min-replicas-to-write"),
+            Self::Cluster => Some("cluster-allow-reads-when-down"),
+        }
+    }
+}
+
+/// Asks for every setting that [`judge`] reads.
+pub(super) fn question(kind: Kind) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(SETTINGS.len() + 1);
+    for name in SETTINGS.into_iter().chain(kind.own()) {
+        pipeline.cmd("CONFIG").arg("GET").arg(name);
+    }
+    pipeline
+}
 
 /// Words an operator can act on; empty when all is well.
-pub(super) fn judge(answers: Vec<Value>) -> Vec<String> {
+pub(super) fn judge(kind: Kind, mut answers: Vec<Value>) -> Vec<String> {
+    let own = kind.own().and_then(|_| answers.pop()).and_then(setting);
     let settings: Option<Vec<String>> = answers.into_iter().map(setting).collect();
     let Some([policy, memory, save, append, fsync]) =
         settings.and_then(|s| <[String; 5]>::try_from(s).ok())
@@ -44,7 +75,23 @@ pub(super) fn judge(answers: Vec<Value>) -> Vec<String> {
              revocations; set always if that is too much"
         ));
     }
+    warnings.extend(beside_crashes(kind, own.as_deref()).map(str::to_owned));
     warnings
+}
+
+fn beside_crashes(kind: Kind, setting: Option<&str>) -> Option<&'static str> {
+    match (kind, setting) {
+        (Kind::Sentinel, Some("0")) => Some(
+            "min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking \
+             writes, which are lost when it comes back; set min-replicas-to-write 1 and \
+             min-replicas-max-lag 10",
+        ),
+        (Kind::Cluster, Some("yes")) => Some(
+            "cluster-allow-reads-when-down is yes: a node that is cut off from the cluster goes on \
+             answering with what it knew, without the revocations made since; set it to no",
+        ),
+        _ => None,
+    }
 }
 
 /// What the same answers mean for logins; empty when all is well, and when they could not be read,

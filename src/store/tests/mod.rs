@@ -7,6 +7,7 @@ mod embedded;
 mod fake;
 mod faults;
 mod lookups;
+mod once;
 
 use std::time::Duration;
 
@@ -27,13 +28,13 @@ pub(crate) fn unix(server: &RedisServer) -> Settings {
 
 /// A token with a jti, an issuer and a subject.
 pub(crate) fn lookup(jti: &str) -> Lookup {
-    Lookup {
-        undated: vec![format!("jti:i:{jti}").into(), "issuer:i".into(), "kid:i:k".into()],
-        dated: vec![format!("sub:i:of-{jti}").into()],
-        extra: Vec::new(),
-        issued_at: Some(NOW),
-        until: NOW.plus(Duration::from_secs(900)),
-    }
+    Lookup::new(
+        vec![format!("jti:i:{jti}").into(), "issuer:i".into(), "kid:i:k".into()],
+        vec![format!("sub:i:of-{jti}").into()],
+        Vec::new(),
+        Some(NOW),
+        NOW.plus(Duration::from_secs(900)),
+    )
 }
 
 pub(crate) fn record() -> Record {

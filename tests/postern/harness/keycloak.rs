@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::apps::{installed, root};
 use super::client::{Answer, Endpoint, Request};
 use super::eventually;
+use super::pki::authority;
 use super::process::Process;
 
 /// A running Keycloak; killed when dropped.
@@ -53,6 +54,10 @@ impl Keycloak {
         let mut command = Command::new(home().join("bin/kc.sh"));
         command.args(["start-dev", "--import-realm", "--http-host=127.0.0.1"]);
         command.arg(format!("--http-port={}", self.address.port()));
+        // The gateway's certificate is the test authority's.
+        let trusted = home().join("data/test-authority.pem");
+        std::fs::write(&trusted, &authority().pem).unwrap();
+        command.arg(format!("--truststore-paths={}", trusted.display()));
         command.env("KC_BOOTSTRAP_ADMIN_USERNAME", "admin");
         command.env("KC_BOOTSTRAP_ADMIN_PASSWORD", "admin");
         // The shell that starts Java dies without it: a group, so that both can be ended.
@@ -79,6 +84,21 @@ impl Keycloak {
         let answer = self.grant("postern", form, Some("app")).expect(200).json();
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         (text("access_token"), text("id_token"))
+    }
+
+    /// Where the client's logouts are sent from now on; each names its session.
+    pub fn send_logouts_to(&self, uri: &str) {
+        let found = self.admin("GET", "/clients?clientId=app").send().expect(200).json();
+        let mut client = found[0].clone();
+        client["attributes"]["backchannel.logout.url"] = json!(uri);
+        client["attributes"]["backchannel.logout.session.required"] = json!("true");
+        let path = format!("/clients/{}", client["id"].as_str().unwrap());
+        self.admin("PUT", &path).json(&client).send().expect(204);
+    }
+
+    /// Ends a user's session.
+    pub fn end_session(&self, sid: &str) {
+        self.admin("DELETE", &format!("/sessions/{sid}")).send().expect(204);
     }
 
     /// Gives the realm a new RSA key that signs from now on; the earlier ones stay published.

@@ -2,17 +2,24 @@
 //! knows only the public contract, and never looks into the crate.
 
 pub mod apps;
+pub mod blackhole;
+pub mod browser;
 pub mod client;
+pub mod cluster;
 pub mod gateway;
 pub mod h2;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
+pub mod live;
 pub mod load;
+pub mod metrics;
 pub mod pki;
 pub mod process;
+pub mod pressure;
 pub mod provider;
 pub mod redis;
+pub mod sentinel;
 pub mod setup;
 pub mod tokens;
 pub mod upstream;

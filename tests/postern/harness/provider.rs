@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::apps::{installed, root};
+use super::browser::Browser;
 use super::client::{Answer, Endpoint};
 use super::eventually;
+use super::pki::authority;
 use super::process::Process;
 
 /// What the gateway is to the provider.
@@ -58,6 +62,55 @@ impl Provider {
         let nonce = nonce.map(|nonce| format!("&nonce={nonce}")).unwrap_or_default();
         let form = format!("grant_type=urn%3Atest%3Aid-token{nonce}");
         self.post("/token", &form).expect(200).json()["id_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Where the clients that people log in with have their logouts sent, from now on.
+    pub fn send_logouts_to(&self, uri: &str) {
+        self.http().request("POST", "/test/logout-uri").body(uri).send().expect(204);
+    }
+
+    /// What came of the logouts that it has sent: "success", or what it says went wrong.
+    pub fn logouts(&self) -> Vec<String> {
+        let told = self.http().request("GET", "/test/logouts").send().expect(200).json();
+        told.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Logs a user in, as a browser does, with the client `web` (whose logouts name the session)
+    /// or `web-users` (the user): the browser's session and the access token.
+    pub fn login(&self, client: &str, user: &str) -> (Browser, String) {
+        let mut browser = Browser::new(self.http());
+        // RFC 7636, appendix B.
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let callback = "https%3A%2F%2Fweb.test%2Fcallback";
+        let resource = "https%3A%2F%2Fapi.test%2F";
+        let mut page = browser.get(&format!(
+            "/auth?client_id={client}&response_type=code&scope=openid%20read&resource={resource}\
+             &redirect_uri={callback}&code_challenge_method=S256\
+             &code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        ));
+        let code = loop {
+            if let Some(code) = page.query("code") {
+                break code;
+            }
+            let prompt = page.field("prompt");
+            page = browser.post(&page.target, &format!("prompt={prompt}&login={user}"));
+        };
+        let form = format!(
+            "grant_type=authorization_code&code={code}&redirect_uri={callback}\
+             &code_verifier={verifier}&resource={resource}"
+        );
+        let basic = STANDARD.encode(format!("{client}:the+secret+of+the+app"));
+        let request = self.http().request("POST", "/token").header("Connection", "close");
+        let answer = request.header("Authorization", &format!("Basic {basic}")).form(&form).send();
+        let token = answer.expect(200).json()["access_token"].as_str().unwrap().to_owned();
+        (browser, token)
+    }
+
+    /// Ends the browser's session, and so the sessions at all clients.
+    pub fn logout(&self, browser: &mut Browser) {
+        let page = browser.get("/session/end");
+        let secret = page.field("xsrf");
+        browser.post("/session/end/confirm", &format!("xsrf={secret}&logout=yes"));
     }
 
     /// Revokes an opaque token (RFC 7009).
@@ -121,6 +174,9 @@ fn run(dir: &TempDir, port: u16) -> (Process, SocketAddr) {
     let mut command = Command::new("node");
     command.arg("tests/providers/oidc/server.js").current_dir(root());
     command.env("PORT", port.to_string()).env("KEYS", dir.path().join("keys.json"));
+    // The gateway's certificate is the test authority's.
+    std::fs::write(dir.path().join("ca.pem"), &authority().pem).unwrap();
+    command.env("NODE_EXTRA_CA_CERTS", dir.path().join("ca.pem"));
     let mut process = Process::spawn(&mut command, "Run tests/run.sh, which installs it.");
     let mut address = None;
     eventually("the provider says where it listens", Duration::from_secs(30), || {

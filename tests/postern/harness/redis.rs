@@ -12,7 +12,8 @@ use super::eventually;
 use super::pki::{Certificate, authority};
 use super::process::Process;
 
-const HINT: &str = "The tests need redis-server: sudo apt-get install -y redis-server \
+/// How to install it.
+pub const HINT: &str = "The tests need redis-server: sudo apt-get install -y redis-server \
                     (macOS: brew install redis), or run tests/run.sh, which does it";
 
 /// How clients reach the server.
@@ -41,6 +42,11 @@ impl Redis {
     /// On a TCP port.
     pub fn tcp() -> Self {
         Self::launch(Door::Tcp, &[])
+    }
+
+    /// On a TCP port, with more lines of configuration.
+    pub fn tcp_with(extra: &[&str]) -> Self {
+        Self::launch(Door::Tcp, extra)
     }
 
     /// With TLS on a TCP port; its certificate is the test authority's.
@@ -74,6 +80,11 @@ impl Redis {
             Door::Tcp => format!("redis://127.0.0.1:{}", self.port),
             Door::Tls => format!("rediss://127.0.0.1:{}", self.port),
         }
+    }
+
+    /// Its TCP port.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Runs one command through the unix socket, as the default user.
@@ -153,11 +164,16 @@ fn spawn(dir: &TempDir, door: Door, port: u16, extra: &[String]) -> Process {
     }
     lines.extend(extra.iter().cloned());
     std::fs::write(dir.path().join("redis.conf"), lines.join("\n")).unwrap();
-    Process::spawn(Command::new("redis-server").arg(path("redis.conf")), HINT)
+    Process::spawn(Command::new(program()).arg(path("redis.conf")), HINT)
+}
+
+/// The server under test: `POSTERN_TEST_REDIS` names another than Redis, such as valkey-server.
+pub fn program() -> String {
+    std::env::var("POSTERN_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

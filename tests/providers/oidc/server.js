@@ -1,5 +1,6 @@
-// An OpenID provider for the tests: the oidc-provider package with memory storage, two clients,
-// and a few commands under /test/ that change its keys. It ends when its standard input ends.
+// An OpenID provider for the tests: the oidc-provider package with memory storage, a few clients,
+// and commands under /test/ that change its keys and say where the gateway takes logouts. It ends
+// when its standard input ends.
 //
 // PORT   where to listen; 0 means any free port
 // KEYS   a file for its private keys: started again with the same file, it has the same keys
@@ -37,6 +38,24 @@ const clients = [
   },
 ];
 
+// Two clients that people log in with. Logouts of the one name the session, of the other the user.
+let logoutUri;
+const people = (sessionRequired) => ({
+  client_id: sessionRequired ? 'web' : 'web-users',
+  client_secret: 'the secret of the app',
+  grant_types: ['authorization_code'],
+  redirect_uris: ['https://web.test/callback'],
+  response_types: ['code'],
+  id_token_signed_response_alg: 'ES256',
+  scope: 'openid read write',
+  ...(logoutUri && {
+    backchannel_logout_uri: logoutUri,
+    backchannel_logout_session_required: sessionRequired,
+  }),
+});
+// What came of the logouts that were sent.
+const logouts = [];
+
 // One generation of keys: one for each algorithm. Their kids are their thumbprints.
 function generation() {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -63,13 +82,17 @@ function serveWith(next) {
     renameSync(`${process.env.KEYS}.new`, process.env.KEYS);
   }
   const provider = new Provider(issuer, {
-    clients,
+    clients: [...clients, people(true), people(false)],
     jwks: { keys: generations.flat() },
     scopes: ['openid', 'read', 'write'],
-    cookies: { keys: ['nobody logs in here'] },
+    cookies: { keys: ['a key for the tests'] },
+    // An access token has the session's id, as its ID token does: without it the end of a session
+    // would end no access token.
+    extraTokenClaims: (ctx, token) => (token.sid ? { sid: token.sid } : undefined),
     ttl: { ClientCredentials: 600, AccessToken: 600, IdToken: 600 },
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: () => true },
       revocation: { enabled: true },
@@ -92,6 +115,8 @@ function serveWith(next) {
     if (ctx.oidc.params.nonce) token.set('nonce', ctx.oidc.params.nonce);
     ctx.body = { id_token: await token.issue({ use: 'idtoken' }), token_type: 'N_A' };
   }, ['nonce']);
+  provider.on('backchannel.success', () => logouts.push('success'));
+  provider.on('backchannel.error', (ctx, error) => logouts.push(error.message));
   answer = provider.callback();
 }
 
@@ -105,9 +130,24 @@ const commands = {
   retire: () => [generations[0]],
 };
 
-const server = createServer((req, res) => {
+async function text(req) {
+  const pieces = [];
+  for await (const piece of req) pieces.push(piece);
+  return Buffer.concat(pieces).toString();
+}
+
+const server = createServer(async (req, res) => {
   const command = req.url.startsWith('/test/') && req.url.slice('/test/'.length);
   if (command === false) return answer(req, res);
+  if (req.method === 'GET' && command === 'logouts') {
+    return res.end(JSON.stringify(logouts));
+  }
+  if (req.method === 'POST' && command === 'logout-uri') {
+    logoutUri = await text(req);
+    serveWith(generations);
+    res.writeHead(204);
+    return res.end();
+  }
   if (req.method !== 'POST' || !Object.hasOwn(commands, command)) {
     res.writeHead(404);
     return res.end();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Found, Probe};
 use crate::config::{Loaded, Problems};
 use crate::run::{environment, store};
-use crate::store::{Address, Settings, Store};
+use crate::store::{Address, Host, Settings, Store};
 use crate::time::UnixTime;
 
 /// How far the store's clock may be from this machine's before it is worth a word: revocations and
@@ -30,10 +30,23 @@ fn name(settings: &Settings) -> String {
     match &settings.address {
         Address::Embedded { dir } => format!("embedded:{}", dir.display()),
         Address::Tcp { host, port, tls } => {
-            format!("{}://{host}:{port}", if *tls { "rediss" } else { "redis" })
+            format!("{}://{host}:{port}", scheme(*tls))
         }
         Address::Unix { path } => format!("redis+unix://{}", path.display()),
+        Address::Sentinel { sentinels, service, tls } => {
+            format!("{}-sentinel://{}/{service}", scheme(*tls), list(sentinels))
+        }
+        Address::Cluster { seeds, tls } => format!("{}-cluster://{}", scheme(*tls), list(seeds)),
     }
+}
+
+const fn scheme(tls: bool) -> &'static str {
+    if tls { "rediss" } else { "redis" }
+}
+
+fn list(hosts: &[Host]) -> String {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    hosts.join(",")
 }
 
 fn unreadable(problems: &Problems) -> String {

@@ -7,6 +7,7 @@ use super::*;
 use crate::auth::SigningKey;
 use crate::config::{Options, Source, parse};
 use crate::limit::Registry;
+use crate::observe::metrics::Metrics;
 use crate::policy::compile;
 
 /// What a `jwks_file` with one key of this algorithm and this mode compiles to.
@@ -29,6 +30,7 @@ fn compiled(algorithm: Algorithm, mode: u32) -> Result<usize, String> {
     let context = Context {
         source: &loaded.source,
         limiters: &Registry::default(),
+        metrics: &Metrics::new(),
         previous: None,
         environment: &environment,
         access: Access::Online,

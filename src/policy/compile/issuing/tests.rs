@@ -9,6 +9,7 @@ use super::*;
 use crate::auth::{Algorithm, IssuerFilter};
 use crate::config::{Options, Source, parse};
 use crate::limit::Registry;
+use crate::observe::metrics::Metrics;
 use crate::policy::{LOCAL, Snapshot, compile};
 use crate::time::UnixTime;
 
@@ -39,6 +40,7 @@ fn compiled(key: &str, content: &[u8], mode: u32, access: Access) -> Result<Snap
         previous: None,
         environment: &environment,
         access,
+        metrics: &Metrics::new(),
     };
     compile(&loaded.config, context).map_err(|problems| problems.render(&loaded.source))
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::auth::{TokenCheck, TokenType};
 use crate::config::{Options, Problems, Source, parse};
 use crate::limit::Registry;
+use crate::observe::metrics::Metrics;
 use crate::policy::{Snapshot, compile};
 
 /// The root certificate of these tests, so that they need none of the system's.
@@ -31,10 +32,11 @@ fn compiled(issuers: &str, access: Access) -> Result<Snapshot, Problems> {
     };
     let source = Source::new("p.toml", dir.path(), text);
     let loaded = parse(source, &[], &environment, Options::OFFLINE).unwrap();
-    let limiters = Registry::default();
+    let (limiters, metrics) = (Registry::default(), Metrics::new());
     let context = Context {
         source: &loaded.source,
         limiters: &limiters,
+        metrics: &metrics,
         previous: None,
         environment: &environment,
         access,

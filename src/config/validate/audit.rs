@@ -1,0 +1,34 @@
+//! `[audit]`.
+
+use super::super::audit::Audit;
+use super::super::problem::{Problem, Problems};
+use super::super::scalar::OrOff;
+use super::{SecretKeys, distinct};
+
+/// The smallest file that is moved aside: below it there would be more files than lines.
+const ROTATE_BYTES_MIN: u64 = 64 << 10;
+
+pub(super) fn validate(audit: &Audit, problems: &mut Problems) {
+    SecretKeys {
+        stem: "key",
+        file: &audit.key_file,
+        env: &audit.key_env,
+        command: &audit.key_command,
+    }
+    .validate(problems);
+    if matches!(audit.file.get_ref(), OrOff::On(_)) && audit.key().is_none() {
+        problems.push(
+            Problem::at(audit.file.span(), "an audit log needs a key to chain its lines with")
+                .help("write key_file, key_env or key_command; 32 random bytes or more"),
+        );
+    }
+    distinct(audit.hash.spanned(), "this is listed twice", problems);
+    if let OrOff::On(size) = audit.rotate.get_ref()
+        && size.get() < ROTATE_BYTES_MIN
+    {
+        problems.push(Problem::at(
+            audit.rotate.span(),
+            format!("rotate is {} bytes; it is at least {ROTATE_BYTES_MIN}", size.get()),
+        ));
+    }
+}

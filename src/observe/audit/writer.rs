@@ -1,0 +1,345 @@
+//! The thread that writes: it alone knows the file and where the chain stands.
+//!
+//! Lines are written in groups and brought to disk together: at once when somebody waits for it,
+//! else within [`SYNC_AFTER`]. While the file cannot be written, changes are told so at once, and
+//! other events stay where they are.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::Unwritten;
+use super::chain::{Key, Mac};
+use super::event::{Event, Kind, Outcome};
+use super::file::{LogFile, OpenError};
+use super::head::{Head, HeadFile};
+use super::line::{Hashed, Place, json};
+use super::walk::Reached;
+
+/// How long a line that nobody waits for may be on its way to the disk.
+const SYNC_AFTER: Duration = Duration::from_millis(50);
+/// Between two attempts to write to a file that cannot be written.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Lines of one group.
+const GROUP_MAX: usize = 1024;
+/// The form of the lines, in each file's first line.
+const FORMAT: u64 = 1;
+
+/// Whoever waits for a line to be on disk.
+type Told = oneshot::Sender<Result<(), Unwritten>>;
+
+/// How the log stands; shared with whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    /// The last attempt to write went wrong.
+    pub(super) failing: AtomicBool,
+    /// Events that were not written, and are not yet written down as missed.
+    pub(super) missed: AtomicU64,
+    /// The same since the start.
+    pub(super) missed_ever: AtomicU64,
+}
+
+/// An event on its way, and when it happened.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) event: Event,
+    pub(super) at: SystemTime,
+}
+
+/// What must not wait behind denials.
+#[derive(Debug)]
+pub(super) enum Urgent {
+    /// Write everything and end.
+    Close,
+    /// A change; whoever makes it waits.
+    Change(Message, Told),
+    /// The file may have been moved away: look, and begin a new one.
+    Reopen(Told),
+}
+
+/// The writer's state.
+pub(super) struct Writer {
+    means: Means,
+    file: LogFile,
+    head: Head,
+    /// Events that could not be written.
+    left: Vec<Message>,
+    /// By when what was written must be on disk.
+    sync_by: Option<Instant>,
+}
+
+/// What a writer works with.
+pub(super) struct Means {
+    pub(super) key: Key,
+    pub(super) hashed: Hashed,
+    pub(super) path: PathBuf,
+    pub(super) rotate_bytes: Option<u64>,
+    pub(super) condition: Arc<Condition>,
+    pub(super) head_file: HeadFile,
+}
+
+impl Writer {
+    /// Opens the file and writes what opening it calls for. `head` is what the state directory
+    /// knows.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub(super) fn open(means: Means, head: Option<Head>) -> Result<Self, OpenError> {
+        let found = LogFile::open(&means.path, &means.key, head.as_ref())?;
+        let head = head.unwrap_or_else(|| Head {
+            gateway: uuid::Uuid::new_v4().to_string(),
+            seq: 0,
+            mac: Mac::GENESIS,
+            bytes: 0,
+            synced: 0,
+        });
+        let path = means.path.clone();
+        let mut writer = Self { means, file: found.file, head, left: Vec::new(), sync_by: None };
+        let begun = writer.go_on(found.reached, found.repair);
+        begun.map_err(|source| OpenError::Io { path, source })?;
+        Ok(writer)
+    }
+
+    /// Writes until it is told to end, or until nobody is left who could tell it.
+    pub(super) async fn run(
+        mut self,
+        mut urgent: mpsc::Receiver<Urgent>,
+        mut notes: mpsc::Receiver<Message>,
+    ) {
+        loop {
+            let failing = !self.left.is_empty();
+            let until = if failing { Some(Instant::now() + TRY_AGAIN) } else { self.sync_by };
+            let (mut waiting, mut close) = (Vec::new(), false);
+            tokio::select! {
+                biased;
+                first = urgent.recv() => {
+                    let first = first.unwrap_or(Urgent::Close);
+                    close = self.take_urgent(first, &mut urgent, &mut waiting);
+                }
+                note = notes.recv(), if !failing => self.left.extend(note),
+                () = pause(until) => {}
+            }
+            while self.left.len() < GROUP_MAX
+                && let Ok(note) = notes.try_recv()
+            {
+                self.left.push(note);
+            }
+            self.write(waiting);
+            if close && notes.is_empty() {
+                return self.end();
+            }
+            if close {
+                urgent.close();
+            }
+        }
+    }
+
+    /// Everything urgent that is there; whether to end.
+    fn take_urgent(
+        &mut self,
+        first: Urgent,
+        urgent: &mut mpsc::Receiver<Urgent>,
+        waiting: &mut Vec<(Message, Told)>,
+    ) -> bool {
+        let mut next = Some(first);
+        while let Some(urgency) = next {
+            match urgency {
+                Urgent::Close => return true,
+                Urgent::Change(message, told) => waiting.push((message, told)),
+                Urgent::Reopen(told) => drop(told.send(self.reopen().map_err(Unwritten))),
+            }
+            next = if waiting.len() < GROUP_MAX { urgent.try_recv().ok() } else { None };
+        }
+        false
+    }
+
+    /// Writes what is there, and brings it to disk when somebody waits or when it is time.
+    fn write(&mut self, waiting: Vec<(Message, Told)>) {
+        let (changes, told): (Vec<Message>, Vec<Told>) = waiting.into_iter().unzip();
+        let mut messages = std::mem::take(&mut self.left);
+        let notes = messages.len();
+        messages.extend(changes);
+        let mut result = if messages.is_empty() { Ok(()) } else { self.append(&messages) };
+        if result.is_err() {
+            // The changes are told; what has happened stays to be written.
+            messages.truncate(notes);
+            self.left = messages;
+        } else if !messages.is_empty() {
+            self.sync_by.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
+        }
+        let due = self.sync_by.is_some_and(|by| Instant::now() >= by);
+        if result.is_ok() && (due || !told.is_empty()) {
+            result = self.sync();
+        }
+        self.note_condition(&result);
+        for waiter in told {
+            let answer = result.as_ref().copied().map_err(|error| Unwritten(error.to_string()));
+            drop(waiter.send(answer));
+        }
+        if result.is_ok() && self.sync_by.is_none() && self.is_full() {
+            self.rotate();
+        }
+    }
+
+    /// Appends lines, all or none, and moves the chain on.
+    fn append(&mut self, messages: &[Message]) -> io::Result<()> {
+        let missed = self.means.condition.missed.swap(0, Ordering::AcqRel);
+        let missing = (missed > 0).then(|| Message {
+            event: Event::new(Kind::Missed, Outcome::Failed).detail("count", missed),
+            at: messages.last().map_or(SystemTime::UNIX_EPOCH, |message| message.at),
+        });
+        let (mut lines, mut seq, mut mac) = (Vec::new(), self.head.seq, self.head.mac);
+        for message in missing.iter().chain(messages) {
+            seq += 1;
+            let place = Place { seq, at: message.at, gateway: &self.head.gateway };
+            let text = json(&message.event, place, &self.means.key, self.means.hashed);
+            mac = self.means.key.seal(&mac, &text, &mut lines);
+        }
+        if let Err(error) = self.file.append(&lines) {
+            self.means.condition.missed.fetch_add(missed, Ordering::AcqRel);
+            return Err(error);
+        }
+        (self.head.seq, self.head.mac, self.head.bytes) = (seq, mac, self.file.bytes());
+        self.write_head();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.sync_by = None;
+        self.head.synced = self.head.seq;
+        self.write_head();
+        Ok(())
+    }
+
+    fn write_head(&self) {
+        let head_file = &self.means.head_file;
+        if let Err(error) = head_file.write(&self.head) {
+            let file = head_file.path().display();
+            tracing::error!(%file, %error, "where the audit log stands cannot be written down");
+        }
+    }
+
+    /// The chain goes on in the file that was just opened; a new one is given its first line.
+    fn go_on(&mut self, reached: Option<Reached>, repair: Option<Event>) -> io::Result<()> {
+        let mut events = Vec::new();
+        match reached {
+            Some(Reached { gateway, seq, mac }) => {
+                let (bytes, synced) = (self.file.bytes(), self.head.synced);
+                self.head = Head { gateway, seq, mac, bytes, synced };
+            }
+            None => events.push(
+                Event::new(Kind::Open, Outcome::Done)
+                    .detail("format", FORMAT)
+                    .detail("previous", self.head.mac.to_string())
+                    .detail("key", self.means.key.id()),
+            ),
+        }
+        events.extend(repair.inspect(say_repair));
+        let messages: Vec<Message> = events.into_iter().map(Message::now).collect();
+        if !messages.is_empty() {
+            self.append(&messages)?;
+        }
+        self.sync()?;
+        self.means.head_file.sync()
+    }
+
+    fn is_full(&self) -> bool {
+        self.means.rotate_bytes.is_some_and(|limit| self.file.bytes() >= limit)
+    }
+
+    /// Moves the full file aside and begins a new one. When that does not work, the old one grows
+    /// on.
+    fn rotate(&mut self) {
+        if !self.file.was_moved()
+            && let Err(error) = self.file.move_aside(self.head.seq)
+        {
+            let file = self.means.path.display();
+            tracing::error!(%file, %error, "the audit log cannot be moved aside; it grows on");
+            self.means.rotate_bytes = None;
+            return;
+        }
+        if let Err(error) = self.renew() {
+            tracing::error!(error, "no new audit log can be begun; the old one grows on");
+        }
+    }
+
+    /// Begins a new file if the old one was moved away.
+    fn reopen(&mut self) -> Result<(), String> {
+        if !self.file.was_moved() {
+            return Ok(());
+        }
+        self.file.sync().map_err(|error| error.to_string())?;
+        self.renew()
+    }
+
+    fn renew(&mut self) -> Result<(), String> {
+        let Means { path, key, .. } = &self.means;
+        let found =
+            LogFile::open(path, key, Some(&self.head)).map_err(|error| error.to_string())?;
+        self.file = found.file;
+        self.go_on(found.reached, found.repair).map_err(|error| error.to_string())?;
+        tracing::info!(seq = self.head.seq, mac = %self.head.mac, "a new audit log was begun");
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if !self.left.is_empty() {
+            let events = self.left.len();
+            tracing::error!(events, "events were never written to the audit log");
+        }
+        if let Err(error) = self.sync().and_then(|()| self.means.head_file.sync()) {
+            tracing::error!(%error, "the end of the audit log may not be on disk");
+        }
+        // Kept elsewhere, this shows whether the end of the file was cut off.
+        tracing::info!(seq = self.head.seq, mac = %self.head.mac, "the audit log ends here");
+    }
+
+    fn note_condition(&self, result: &io::Result<()>) {
+        let failing = result.is_err();
+        if self.means.condition.failing.swap(failing, Ordering::AcqRel) == failing {
+            return;
+        }
+        let file = self.means.path.display();
+        match result {
+            Ok(()) => tracing::warn!(%file, "the audit log can be written again"),
+            Err(error) => tracing::error!(
+                %file, %error,
+                "the audit log cannot be written; changes are refused until it can"
+            ),
+        }
+    }
+}
+
+impl Message {
+    /// An event that happens now.
+    #[allow(clippy::disallowed_methods, reason = "a line's time stamp decides nothing")]
+    pub(super) fn now(event: Event) -> Self {
+        Self { event, at: SystemTime::now() }
+    }
+}
+
+fn say_repair(event: &Event) {
+    match event.outcome {
+        Outcome::Failed => tracing::error!(
+            "the end of the audit log is missing: lines that were on disk are gone; the chain \
+             shows the gap"
+        ),
+        Outcome::Asked | Outcome::Done | Outcome::Refused => {
+            tracing::warn!("a line of the audit log was cut short and was taken out");
+        }
+    }
+}
+
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
