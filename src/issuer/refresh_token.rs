@@ -1,7 +1,7 @@
 //! The text of a refresh token: `{family}.{256-bit secret}`, both base64url.
 //!
-//! The family's part is a secret too: its name in the store and in tokens, the `sid`, is a digest of
-//! it. So whoever knows a `sid` (a service behind, a log, a list of sessions) cannot name the
+//! The family's part is a secret too: its name in the store and in tokens, the `sid`, is a digest
+//! of it. So whoever knows a `sid` (a service behind, a log, a list of sessions) cannot name the
 //! family, and above all cannot end it by presenting a made-up token under its name.
 
 use aws_lc_rs::digest::{Context, SHA256};

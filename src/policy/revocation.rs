@@ -288,8 +288,8 @@ impl Tokens {
         }
     }
 
-    /// Up to which `iat` tokens are refused. Another issuer's clock may be ahead by the leeway; ours
-    /// is the store's, and a new login must work at once.
+    /// Up to which `iat` tokens are refused. Another issuer's clock may be ahead by the leeway;
+    /// ours is the store's, and a new login must work at once.
     fn issued_before(
         &self,
         kind: Kind,

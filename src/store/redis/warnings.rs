@@ -110,8 +110,8 @@ pub(super) fn judge_issuing(answers: Vec<Value>) -> Vec<String> {
         "appendonly is no".to_owned()
     };
     vec![format!(
-        "[issuing] {what}: a crash of the store may forget the last logins and refreshes, and those \
-         users log in again; set appendonly yes and appendfsync always if that is too much"
+        "[issuing] {what}: a crash of the store may forget the last logins and refreshes, and \
+         those users log in again; set appendonly yes and appendfsync always if that is too much"
     )]
 }
 

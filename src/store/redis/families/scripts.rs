@@ -81,7 +81,8 @@ end
 ";
 
 /// ARGV from 6: digest of the first token; idle, lifetime, longest wait; sessions per subject;
-/// subject, client, account, what is known of it; mark, address, agent; the session's name, its sealed refresh token.
+/// subject, client, account, what is known of it; mark, address, agent; the session's name, its
+/// sealed refresh token.
 pub(super) const BEGIN: &str = r"
 local known = redis.call('HMGET', KEYS[1], 'state', 'current', 'until', 'turn', 'begun')
 if known[1] then
