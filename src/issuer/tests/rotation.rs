@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::issuer::{RefusedWhy, Unavailable};
-use crate::store::Dead;
+use crate::store::{Advanced, Dead, Step, Terms, Trace};
 
 /// "1,000 parallel refreshes of one token: exactly one rotation, every other answer the same one."
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -128,8 +128,10 @@ async fn no_login_against_a_revocation() {
         bench.set(NOW);
         // The embedded clock never goes behind what it has acted upon; Redis' may.
         if engine == "redis" {
+            let start = std::time::Instant::now();
             let began = bench.families.begin(login, client(0), bench.now).await.unwrap();
             assert!(matches!(began, Began::Revoked(Kind::Sub)), "{engine}");
+            assert!(start.elapsed() < Duration::from_secs(5), "it did not wait for it");
         }
     }
 }
@@ -395,4 +397,41 @@ async fn a_reused_login_does_not_come_back() {
             assert!(is_dead, "{engine}: {}", word(&rotation));
         }
     }
+}
+
+/// A step whose answer was lost is sent again by the gateway itself, and answers what it did: a
+/// rotation is one rotation, and a reuse is reported to the audit log and not lost.
+#[tokio::test]
+async fn a_repeated_step_recognises_itself() {
+    let bench = Bench::new("redis");
+    let login = bench.login("alice").await.login;
+    let families = bench.store.families_on_clock_of_test();
+    let terms = Terms {
+        issuer: issuing().issuer,
+        idle: IDLE,
+        lifetime: LIFETIME,
+        grace: GRACE,
+        barred: Duration::from_secs(960),
+        per_subject: 100,
+    };
+    let live = families.look(&login.sid, &terms, bench.now).await.unwrap().unwrap();
+    let step = Step {
+        presented: live.current,
+        next: "next".to_owned(),
+        answer: b"sealed".to_vec(),
+        trace: Trace::default(),
+        refresh: None,
+    };
+    for _ in 0..5 {
+        let advanced = families.advance(&login, step.clone(), &terms, bench.now).await.unwrap();
+        assert!(matches!(advanced, Advanced::Rotated(standing) if standing.turn == 1));
+    }
+    let thief = Step { presented: "made up".to_owned(), next: "other".to_owned(), ..step };
+    for _ in 0..2 {
+        let advanced = families.advance(&login, thief.clone(), &terms, bench.now).await.unwrap();
+        assert!(matches!(advanced, Advanced::Reused { .. }));
+    }
+    let another = Step { next: "third".to_owned(), ..thief };
+    let advanced = families.advance(&login, another, &terms, bench.now).await.unwrap();
+    assert_eq!(advanced, Advanced::Refused(Dead::Reused));
 }
