@@ -5,6 +5,7 @@ mod audit;
 mod endpoints;
 mod identity;
 mod issuers;
+mod issuing;
 mod listen;
 mod providers;
 mod revocation;
@@ -36,6 +37,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
+    issuing::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);

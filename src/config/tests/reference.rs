@@ -135,12 +135,16 @@ fn the_values_called_defaults_of_entries_are_theirs() {
         "[tls]\ncertificates = [{ cert = \"c\", key = \"k\" }]\n[[issuers]]\nname = \"main\"\n\
          issuer = \"https://auth.example.com\"\naudiences = \"https://api.example.com\"\n\
          algorithms = [\"RS256\", \"ES256\"]\njwks_url = \"https://auth.example.com/jwks.json\"\n\
+         [issuing]\nissuer = \"https://login.example.com\"\n\
+         audiences = \"https://api.example.com\"\n[[issuing.keys]]\nkid = \"2026-11\"\n\
+         algorithm = \"ES256\"\nprivate_key_file = \"../certs/issuing.pem\"\n\
          [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n[[routes]]\nname = \"admin\"\n\
          path = \"/api/admin/*\"\nupstream = \"orders\"\n",
     );
     let bare = bare.expect("valid").config;
     let shown = read(REFERENCE).expect("valid").config;
     assert_eq!(shown.issuers[0], bare.issuers[0]);
+    assert_eq!(shown.issuing, bare.issuing);
     assert_eq!(shown.upstreams, bare.upstreams);
     let shown = shown.routes[1].get_ref();
     let default = bare.routes[0].get_ref();
