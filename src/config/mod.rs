@@ -37,6 +37,7 @@ mod size;
 mod admin;
 mod identity;
 mod issuer;
+mod issuing;
 mod limits;
 mod listen;
 mod log;
@@ -64,6 +65,7 @@ pub use duration::{Leeway, Period, Reuse};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{ClaimMap, Issuer, Key, Text};
+pub use issuing::{Issuing, SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};
@@ -127,6 +129,8 @@ pub struct Config {
     pub routes: Vec<Spanned<Route>>,
     /// `[identity]`: the headers that tell the upstream who is calling.
     pub identity: Identity,
+    /// `[issuing]`: Postern as the issuer; absent: it issues nothing.
+    pub issuing: Option<Issuing>,
 }
 
 /// A default: a value that stands nowhere in the file.

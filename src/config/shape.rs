@@ -21,9 +21,11 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 7] = [
+const REQUIRED: [(&str, &[&str]); 9] = [
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
+    ("issuing.users.sql", &["query"]),
+    ("issuing.users.upstream", &["url", "claims"]),
     ("routes[]", &["name", "path", "upstream"]),
     ("routes[].limits[]", &["by", "rate"]),
     ("tls.certificates[]", &["cert", "key"]),
@@ -45,13 +47,21 @@ const STAND_INS: [(&str, &str, &str); 4] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 24] = [
+pub(super) const TABLES: [&str; 32] = [
     "admin",
     "auth_failures",
     "identity",
     "issuers[]",
     "issuers[].claims",
     "issuers[].keys[]",
+    "issuing",
+    "issuing.users",
+    "issuing.users.sql",
+    "issuing.users.sql.columns",
+    "issuing.users.sql.columns.claims",
+    "issuing.users.upstream",
+    "issuing.users.upstream.claims",
+    "issuing.users.upstream.fields",
     "limits",
     "listen",
     "log",
@@ -73,11 +83,10 @@ pub(super) const TABLES: [&str; 24] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 9] = [
     ("", "clients", "leave the section out"),
     ("", "endpoints", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
-    ("", "issuing", "leave the section out, and name an existing issuer in [[issuers]]"),
     ("", "streams", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("issuers[]", "backchannel_logout", "leave it out"),

@@ -7,6 +7,7 @@ mod listen;
 mod providers;
 mod routes;
 mod store;
+mod users;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,6 +35,9 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     identity::validate(&config.identity, problems);
+    if let Some(users) = config.issuing.as_ref().and_then(|issuing| issuing.users.as_ref()) {
+        users::validate(users, problems);
+    }
 }
 
 /// Sizes and times between what works and what is absurd.

@@ -9,22 +9,143 @@
 //! (the difference is for the audit log alone), put a password or a hash into a log, an error or
 //! `Debug`, take "cannot be asked" for "wrong password", or let somebody be `client:…`.
 
+pub mod file;
 mod hash;
 mod name;
 mod password;
 mod pool;
+mod settings;
+mod sql;
+mod upstream;
 mod verify;
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
+use tokio::runtime::Handle;
 
+use self::file::{FileAccounts, FileError};
+use self::pool::Pool;
+use self::settings::Kind;
+use self::sql::SqlAccounts;
+use self::upstream::UpstreamAccounts;
 use crate::secret::Secret;
 
 pub use hash::{ComputeError, Hash, HashError, Work};
 pub use name::{NAME_BYTES_MAX, NameError, check_account_name};
 pub use password::{PASSWORD_BYTES_MAX, Password, PasswordError};
+pub use settings::Settings;
+pub use sql::LocationError;
+
+/// Where accounts are asked for.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    source: Source,
+    pool: Arc<Pool>,
+}
+
+/// The three of `[issuing.users]`.
+#[derive(Clone, Debug)]
+enum Source {
+    File(Arc<FileAccounts>),
+    Sql(Arc<SqlAccounts>),
+    Upstream(Arc<UpstreamAccounts>),
+}
+
+impl Accounts {
+    /// The accounts of `[issuing.users]`. Reads the users file; connects to nothing yet. Whatever
+    /// connections there will be belong to `runtime`, which must outlive the workers' use of this.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]: the file cannot be used, or no threads can be had.
+    pub fn open(settings: Settings, runtime: &Handle) -> Result<Self, OpenError> {
+        Self::of(match settings.0 {
+            Kind::File(path) => Source::File(Arc::new(FileAccounts::open(&path)?)),
+            Kind::Sql(sql) => Source::Sql(Arc::new(SqlAccounts::new(*sql, runtime.clone()))),
+            Kind::Upstream(upstream) => {
+                Source::Upstream(Arc::new(UpstreamAccounts::new(*upstream)))
+            }
+        })
+    }
+
+    /// The accounts of a users file.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn from_file(path: &Path) -> Result<Self, OpenError> {
+        Self::of(Source::File(Arc::new(FileAccounts::open(path)?)))
+    }
+
+    fn of(source: Source) -> Result<Self, OpenError> {
+        Ok(Self { source, pool: Arc::new(Pool::new()?) })
+    }
+
+    /// What is known of an account now, for a refresh. `subject` is that of the login: another
+    /// person under the same name is not who logged in.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountsUnavailable::Unreachable`].
+    pub async fn look_up(&self, name: &str, subject: &str) -> Result<LookedUp, AccountsUnavailable> {
+        match &self.source {
+            Source::File(file) => Ok(file.look_up(name, subject)),
+            Source::Sql(sql) => sql.look_up(name, subject).await,
+            Source::Upstream(_) => Ok(LookedUp::AsAtLogin),
+        }
+    }
+
+    /// Reads the users file again if it has changed and has then held still for one look: to be
+    /// called once a second, where blocking does no harm. Whether it was read. With any other
+    /// source there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`], once for each change; what was known before stays in force.
+    pub fn reload(&self) -> Result<bool, FileError> {
+        match &self.source {
+            Source::File(file) => file.reload(),
+            Source::Sql(_) | Source::Upstream(_) => Ok(false),
+        }
+    }
+
+    /// Whether the password is the account's. Callable from any runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountsUnavailable`]: nobody knows.
+    pub async fn check(
+        &self,
+        attempt: &Attempt<'_>,
+    ) -> Result<Result<Account, Refused>, AccountsUnavailable> {
+        match &self.source {
+            Source::File(file) => file.check(&self.pool, attempt).await,
+            Source::Sql(sql) => sql.check(&self.pool, attempt).await,
+            Source::Upstream(upstream) => upstream.check(attempt).await,
+        }
+    }
+}
+
+/// Why there are no accounts to ask.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The users file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The system gives no threads to check passwords on.
+    #[error("no threads for password checks: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// A hash could not be computed.
+fn failed(error: ComputeError) -> AccountsUnavailable {
+    tracing::error!(%error, "a password check failed; it is answered with 503");
+    AccountsUnavailable::Failed
+}
 
 /// One try to log in.
 #[derive(Clone, Copy, Debug)]

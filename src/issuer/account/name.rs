@@ -3,6 +3,7 @@
 //! A name goes into a file of lines, a log, a key of the store and a token, and `client:…` is how
 //! OAuth clients are called in `sub`: what would be read in two ways is refused at the door.
 
+use serde_json::Value;
 use thiserror::Error;
 
 /// Longest account name, subject, role or permission, in bytes.
@@ -105,6 +106,20 @@ pub(super) fn words<'a>(
     Ok(words)
 }
 
+/// The words of a JSON value: an array of strings, one string, or `null` for none. `None` for
+/// anything else.
+pub(super) fn json_words(value: &Value) -> Option<Result<Vec<String>, NameError>> {
+    match value {
+        Value::Null => Some(Ok(Vec::new())),
+        Value::String(word) => Some(words([word.as_str()])),
+        Value::Array(list) => {
+            let list: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+            list.map(words)
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +156,18 @@ mod tests {
         assert_eq!(check_subject("urn:uuid:1"), Ok(()));
         assert_eq!(check_subject("client:1"), Err(NameError::Client));
         assert_eq!(check_subject("client\u{301}:1"), Ok(()), "another word");
+    }
+
+    #[test]
+    fn words_in_json_are_strings() {
+        use serde_json::json;
+        let read = |value: Value| json_words(&value).map(Result::unwrap);
+        assert_eq!(read(json!(["a", "b,c"])), Some(vec!["a".to_owned(), "b,c".to_owned()]));
+        assert_eq!(read(json!("a b")), Some(vec!["a b".to_owned()]));
+        assert_eq!(read(json!(null)), Some(vec![]));
+        for value in [json!(["a", 1]), json!([["a"]]), json!(1), json!({"a": 1}), json!(true)] {
+            assert_eq!(json_words(&value), None, "{value}");
+        }
     }
 
     #[test]

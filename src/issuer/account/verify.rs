@@ -37,15 +37,23 @@ impl Works {
         for work in works {
             all.insert(work)?;
         }
-        if all.0.is_empty() {
-            all.0.push(Work::CURRENT);
-        }
-        Ok(all)
+        if all.0.is_empty() { Ok(Self::current()) } else { Ok(all) }
+    }
+
+    /// Only that of the hashes made here.
+    pub(super) fn current() -> Self {
+        Self(vec![Work::CURRENT])
     }
 
     /// Whether there is one of this kind.
     pub(super) fn contains(&self, work: Work) -> bool {
         self.0.contains(&work)
+    }
+
+    /// What a failed login does besides the work of the account's own hash; of an unknown account,
+    /// all.
+    fn besides(&self, own: Option<Work>) -> impl Iterator<Item = Work> {
+        self.0.iter().copied().filter(move |work| Some(*work) != own)
     }
 
     /// Adds a kind.
@@ -93,8 +101,7 @@ pub(super) fn verify(
             }
         }
     }
-    let own = stored.map(|stored| stored.hash.work());
-    for work in works.0.iter().filter(|work| Some(**work) != own) {
+    for work in works.besides(stored.map(|stored| stored.hash.work())) {
         for typed in password.tries() {
             work.spend(typed)?;
         }
@@ -164,6 +171,19 @@ mod tests {
         let upgraded: Hash = matched.upgrade.unwrap().expose().parse().unwrap();
         assert!(upgraded.verify("Zo\u{eb} schl\u{e4}ft gern".as_bytes()).unwrap());
         assert!(!upgraded.verify(raw.as_bytes()).unwrap());
+    }
+
+    /// Every refusal is one verification of each kind, whoever it is about.
+    #[test]
+    fn refusals_are_the_same_work() {
+        let kinds = ["$2y$12", "$argon2id$v=19$m=19456,t=2,p=1", "$scrypt$ln=15,r=8,p=1"];
+        let kinds = kinds.map(|head| head.parse::<Work>().unwrap());
+        let works = Works::of(kinds).unwrap();
+        for own in kinds.map(Some).into_iter().chain([None]) {
+            let mut spent: Vec<_> = own.into_iter().chain(works.besides(own)).collect();
+            spent.sort_by_key(|work| kinds.iter().position(|kind| kind == work));
+            assert_eq!(spent, kinds, "{own:?}");
+        }
     }
 
     #[test]
