@@ -65,7 +65,9 @@ pub use duration::{Leeway, Period, Reuse};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{ClaimMap, Issuer, Key, Text};
-pub use issuing::{Issuing, SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users};
+pub use issuing::{
+    Issuing, SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users,
+};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};

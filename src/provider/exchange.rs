@@ -11,9 +11,7 @@ mod tests;
 
 use std::time::Duration;
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -169,7 +167,8 @@ pub async fn post_json(
         let mut connection = Connection::open(url, reach, deadline).await?;
         let response = connection.send(request).await.map_err(Cause::Incomplete)?;
         let status = response.status();
-        let body = if status.is_success() { content(response, bytes_max).await? } else { Vec::new() };
+        let body =
+            if status.is_success() { content(response, bytes_max).await? } else { Vec::new() };
         Ok(Reply { status, body })
     };
     let outcome = timeout_at(deadline, exchange).await;

@@ -12,9 +12,8 @@ use super::super::problem::{Problem, Problems};
 use super::{SecretKeys, distinct};
 
 /// Claims that a token's own making decides about.
-const RESERVED: [&str; 11] = [
-    "aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "sid", "typ", "cnf", "act",
-];
+const RESERVED: [&str; 11] =
+    ["aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "sid", "typ", "cnf", "act"];
 
 /// Claims with a key of their own in `columns`.
 const OWN_KEYS: [&str; 3] = ["sub", "roles", "permissions"];
@@ -54,13 +53,8 @@ fn one(users: &Users, span: Range<usize>, problems: &mut Problems) {
 fn sql(sql: &Spanned<SqlUsers>, problems: &mut Problems) {
     let (span, sql) = (sql.span(), sql.get_ref());
     url(sql, span, problems);
-    SecretKeys {
-        stem: "url",
-        file: &sql.url_file,
-        env: &sql.url_env,
-        command: &sql.url_command,
-    }
-    .validate(problems);
+    SecretKeys { stem: "url", file: &sql.url_file, env: &sql.url_env, command: &sql.url_command }
+        .validate(problems);
     statements(sql, problems);
     for (claim, _) in &sql.columns.claims {
         self::claim(claim, &OWN_KEYS, problems);
@@ -87,8 +81,11 @@ fn url(sql: &SqlUsers, span: Range<usize>, problems: &mut Problems) {
     let authority = url.get_ref().0.split_once("://").map_or("", |(_, rest)| rest);
     if authority.split(['/', '?']).next().is_some_and(|authority| authority.contains('@')) {
         problems.push(
-            Problem::at(url.span(), "a user or password in a URL that stands in the file is refused")
-                .help(help),
+            Problem::at(
+                url.span(),
+                "a user or password in a URL that stands in the file is refused",
+            )
+            .help(help),
         );
     }
 }
@@ -107,8 +104,11 @@ fn statements(sql: &SqlUsers, problems: &mut Problems) {
         let numbered = ["$1", "$2", "$3"].iter().all(|place| text.contains(place));
         if !numbered && text.matches('?').count() != 3 {
             problems.push(
-                Problem::at(update.span(), "the update takes three parameters: new hash, account, \
-                     old hash")
+                Problem::at(
+                    update.span(),
+                    "the update takes three parameters: new hash, account, \
+                     old hash",
+                )
                 .help(
                     "write UPDATE users SET password_hash = $1 WHERE email = $2 AND \
                      password_hash = $3, so that a password set meanwhile stays",
@@ -131,7 +131,8 @@ fn upstream(upstream: &UpstreamUsers, problems: &mut Problems) {
     }
     let fields = &upstream.fields;
     if fields.username.get_ref() == fields.password.get_ref() {
-        let place = fields.password.span();
+        let places = [&fields.password, &fields.username].map(Spanned::span);
+        let place = places.into_iter().find(|place| !place.is_empty()).unwrap_or_default();
         problems.push(Problem::at(place, "name and password have the same field"));
     }
     timeout(&upstream.timeout, problems);

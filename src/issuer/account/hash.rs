@@ -260,8 +260,7 @@ impl Hash {
         let mut output = [0; OUTPUT_BYTES];
         Work::CURRENT.compute(password, &salt, &mut output)?;
         let base64 = base64::engine::general_purpose::STANDARD_NO_PAD;
-        let text =
-            format!("{}${}${}", Work::CURRENT, base64.encode(salt), base64.encode(output));
+        let text = format!("{}${}${}", Work::CURRENT, base64.encode(salt), base64.encode(output));
         let hash = Self { work: Work::CURRENT, salt: salt.into(), output: output.into() };
         Ok((hash, Secret::new(text)))
     }
@@ -366,7 +365,8 @@ fn argon2_hash(text: &str) -> Option<Hash> {
     let read = PasswordHash::new(text).ok()?;
     let algorithm = argon2::Algorithm::new(read.algorithm.as_str()).ok()?;
     // Hashes from before version 1.3 do not say theirs.
-    let version = read.version.map_or(Ok(argon2::Version::V0x10), argon2::Version::try_from).ok()?;
+    let version =
+        read.version.map_or(Ok(argon2::Version::V0x10), argon2::Version::try_from).ok()?;
     let (mut memory, mut passes, mut lanes) = (None, None, None);
     for (name, value) in read.params.iter() {
         let place = match name.as_str() {
@@ -380,8 +380,7 @@ fn argon2_hash(text: &str) -> Option<Hash> {
             return None;
         }
     }
-    let work =
-        Work::Argon2 { algorithm, version, memory: memory?, passes: passes?, lanes: lanes? };
+    let work = Work::Argon2 { algorithm, version, memory: memory?, passes: passes?, lanes: lanes? };
     hash_of(work, &read)
 }
 

@@ -91,7 +91,11 @@ impl Accounts {
     /// # Errors
     ///
     /// [`AccountsUnavailable::Unreachable`].
-    pub async fn look_up(&self, name: &str, subject: &str) -> Result<LookedUp, AccountsUnavailable> {
+    pub async fn look_up(
+        &self,
+        name: &str,
+        subject: &str,
+    ) -> Result<LookedUp, AccountsUnavailable> {
         match &self.source {
             Source::File(file) => Ok(file.look_up(name, subject)),
             Source::Sql(sql) => sql.look_up(name, subject).await,

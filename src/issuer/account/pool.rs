@@ -72,8 +72,11 @@ impl Pool {
             if answer.is_closed() {
                 return;
             }
-            let done =
-                if asked.elapsed() < WAIT_MAX { Ok(work()) } else { Err(AccountsUnavailable::Busy) };
+            let done = if asked.elapsed() < WAIT_MAX {
+                Ok(work())
+            } else {
+                Err(AccountsUnavailable::Busy)
+            };
             // Whoever asked may have left meanwhile.
             drop(answer.send(done));
         };

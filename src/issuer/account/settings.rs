@@ -37,9 +37,7 @@ impl Settings {
         problems: &mut Problems,
     ) -> Option<Self> {
         match users.source()? {
-            UserSource::File(file) => {
-                Some(Self(Kind::File(source.resolve(file.get_ref()))))
-            }
+            UserSource::File(file) => Some(Self(Kind::File(source.resolve(file.get_ref())))),
             UserSource::Sql(sql) => {
                 let known = commands || sql.get_ref().url_command.is_none();
                 let compiled = known.then(|| self::sql(sql, source, environment, problems))??;
@@ -107,12 +105,10 @@ fn kinds(raw: &SqlUsers, problems: &mut Problems) -> Option<Works> {
             Ok(work) => works.push(work),
             Err(error) => {
                 fine = false;
-                problems.push(
-                    Problem::at(kind.span(), format!("this kind of hash {error}")).help(
-                        "write the beginning of a hash as the table has it: \"$2y$12$\", \
+                problems.push(Problem::at(kind.span(), format!("this kind of hash {error}")).help(
+                    "write the beginning of a hash as the table has it: \"$2y$12$\", \
                          \"$argon2id$v=19$m=19456,t=2,p=1$\"",
-                    ),
-                );
+                ));
             }
         }
     }
@@ -171,7 +167,11 @@ fn upstream(
 fn reach(raw: &UpstreamUsers, source: &Source, problems: &mut Problems) -> Option<Reach> {
     let ca = raw.ca.as_ref().map(|path| source.resolve(path.get_ref()));
     let plain = raw.url.get_ref().0.scheme() == "http";
-    let tls = if plain { tls::client_config_trusting_nobody() } else { tls::client_config(ca.as_deref()) };
+    let tls = if plain {
+        tls::client_config_trusting_nobody()
+    } else {
+        tls::client_config(ca.as_deref())
+    };
     let tls = match tls {
         Ok(tls) => tls,
         Err(error) => {
@@ -193,4 +193,4 @@ fn reach(raw: &UpstreamUsers, source: &Source, problems: &mut Problems) -> Optio
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -201,7 +201,8 @@ mod tests {
             assert_eq!((entry.name.as_str(), entry.subject()), ("alice", "alice"), "{line}");
             assert!(entry.roles.is_empty() && entry.permissions.is_empty() && !entry.disabled);
         }
-        let entry = parse("alice:H: admin, editor,,admin:42:orders%3Aread,a%2Cb%25:disabled").unwrap();
+        let entry =
+            parse("alice:H: admin, editor,,admin:42:orders%3Aread,a%2Cb%25:disabled").unwrap();
         assert_eq!(entry.roles, ["admin", "editor"]);
         assert_eq!(entry.subject(), "42");
         assert_eq!(entry.permissions, ["orders:read", "a,b%"]);

@@ -87,8 +87,9 @@ impl FileAccounts {
         entry: Option<Entry>,
         table: &Table,
     ) -> Result<Result<Account, Refused>, AccountsUnavailable> {
-        let stored =
-            entry.as_ref().map(|entry| Stored { hash: entry.hash.clone(), disabled: entry.disabled });
+        let stored = entry
+            .as_ref()
+            .map(|entry| Stored { hash: entry.hash.clone(), disabled: entry.disabled });
         let upgrade = !self.read_only.load(Ordering::Relaxed);
         let outcome = verify(password, stored.as_ref(), table.works(), upgrade).map_err(failed)?;
         let (matched, entry) = match (outcome, entry) {

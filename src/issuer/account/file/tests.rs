@@ -8,7 +8,8 @@ use super::*;
 
 const PASSWORD: &str = "correct horse battery staple";
 const BCRYPT: &str = "$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy";
-const SCRYPT: &str = "$scrypt$ln=5,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$O/PE5W91kFh2cnJ1CiUt50GKGzaXGDts2UqbWHbDfxo";
+const SCRYPT: &str =
+    "$scrypt$ln=5,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$O/PE5W91kFh2cnJ1CiUt50GKGzaXGDts2UqbWHbDfxo";
 
 fn put(path: &Path, text: &str) {
     crate::private_file::write(path, text.as_bytes()).unwrap();
@@ -33,11 +34,18 @@ fn settle(accounts: &Accounts) -> bool {
 async fn who_may_log_in() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users");
-    put(&path, &format!("alice:{BCRYPT}:admin:7:a%3Ab\nbob:{SCRYPT}:::::\n").replace(":::::", "::::disabled"));
+    put(
+        &path,
+        &format!("alice:{BCRYPT}:admin:7:a%3Ab\nbob:{SCRYPT}:::::\n")
+            .replace(":::::", "::::disabled"),
+    );
     let accounts = Accounts::from_file(&path).unwrap();
     let alice = login(&accounts, "alice", PASSWORD).await.unwrap().unwrap();
     assert_eq!((alice.name.as_str(), alice.subject.as_str()), ("alice", "7"));
-    assert_eq!((alice.roles, alice.permissions), (vec!["admin".to_owned()], vec!["a:b".to_owned()]));
+    assert_eq!(
+        (alice.roles, alice.permissions),
+        (vec!["admin".to_owned()], vec!["a:b".to_owned()])
+    );
     let long = "x".repeat(2000);
     for (name, password, refused) in [
         ("alice", "wrong", Refused::WrongPassword),

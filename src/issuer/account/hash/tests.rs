@@ -86,7 +86,8 @@ fn only_weaker_hashes_are_outdated() {
         let hash: Hash = format!("{head}${tail}").parse().unwrap();
         assert_eq!(hash.is_outdated(), outdated, "{head}");
     }
-    let short = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$ePtfNi94yPMHVcVQdthAbi/SDQQk3eJiZDDjz3FlkN4";
+    let short =
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$ePtfNi94yPMHVcVQdthAbi/SDQQk3eJiZDDjz3FlkN4";
     assert!(short.parse::<Hash>().unwrap().is_outdated(), "8 bytes of salt");
 }
 

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::Stream;
 use sqlx::database::HasStatementCache;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{

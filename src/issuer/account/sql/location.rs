@@ -88,7 +88,9 @@ impl Location {
         }
         let url = Url::parse(url).map_err(|_| LocationError::Url)?;
         match url.scheme() {
-            "postgres" | "postgresql" => Ok(Self::Postgres(Box::new(postgres(server(&url, base)?)))),
+            "postgres" | "postgresql" => {
+                Ok(Self::Postgres(Box::new(postgres(server(&url, base)?))))
+            }
             "mysql" | "mariadb" => Ok(Self::MySql(Box::new(mysql(server(&url, base)?)))),
             _ => Err(LocationError::Scheme),
         }
@@ -121,7 +123,9 @@ fn server(url: &Url, base: &Path) -> Result<Server, LocationError> {
         let text = percent_decode_str(text).decode_utf8().map_err(|_| LocationError::Url)?;
         Ok(text.into_owned())
     };
-    let part = |text: String, part| if text.is_empty() { Err(LocationError::Part(part)) } else { Ok(text) };
+    let part = |text: String, part| {
+        if text.is_empty() { Err(LocationError::Part(part)) } else { Ok(text) }
+    };
     let parameters = Parameters::read(url, base)?;
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -278,7 +282,8 @@ mod tests {
             ("postgres://u:p@[::1]/app", "Prefer"),
             ("postgres://u:p@localhost/app", "Prefer"),
             ("postgres://u:p@localhost.example.com/app", "VerifyFull"),
-            ("postgres://u:p@/app?host=/run/postgresql", "Prefer"),
+            ("postgres://u:p@localhost/app?host=/run/postgresql", "Prefer"),
+            ("postgres://u:p@db/app?socket=/run/postgresql", "Prefer"),
         ] {
             assert_eq!(pg_mode(url), mode, "{url}");
         }

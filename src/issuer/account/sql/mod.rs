@@ -28,8 +28,8 @@ use super::verify::{Stored, Works, verify};
 use super::{Account, AccountsUnavailable, Attempt, LookedUp, Refused, failed};
 use crate::secret::Secret;
 
-pub use location::LocationError;
 pub(super) use location::Location;
+pub use location::LocationError;
 pub(super) use record::ColumnName;
 
 /// How a table is asked.
@@ -117,10 +117,9 @@ impl SqlAccounts {
         let works = self.works(record.as_ref());
         let password =
             Password::typed(attempt.password.expose()).unwrap_or_else(|_| Password::none());
-        let stored = record.as_ref().map(|record| Stored {
-            hash: record.hash.clone(),
-            disabled: record.disabled,
-        });
+        let stored = record
+            .as_ref()
+            .map(|record| Stored { hash: record.hash.clone(), disabled: record.disabled });
         let upgrade = self.update.is_some();
         let work = move || verify(&password, stored.as_ref(), &works, upgrade);
         match (pool.run(work).await?.map_err(failed)?, record) {

@@ -44,10 +44,7 @@ fn a_change_leaves_everything_else() {
     let table = users.write().unwrap();
     assert_eq!(table.entries().len(), 2);
     let text = fs::read_to_string(&path).unwrap();
-    assert_eq!(
-        text,
-        format!("# people\n\nalice:{}:admin:7\ncarol:{HASH}:a%3Ab\n", new.expose())
-    );
+    assert_eq!(text, format!("# people\n\nalice:{}:admin:7\ncarol:{HASH}:a%3Ab\n", new.expose()));
     assert_eq!(names(dir.path()), ["users", "users.lock"], "nothing else is left");
 }
 
