@@ -117,7 +117,7 @@ pub fn main() -> u8 {
         Verb::User(args) => {
             let mut input = std::io::stdin();
             let terminal = std::io::IsTerminal::is_terminal(&input);
-            let ask: &dyn Fn(&str) -> _ = &|prompt| rpassword::prompt_password(prompt);
+            let ask: user::Ask<'_> = &|prompt| rpassword::prompt_password(prompt);
             let ask = terminal.then_some(ask);
             let mut io = user::Io { input: &mut input, ask, out: &mut out, err: &mut err };
             user::run(&args, &mut io)

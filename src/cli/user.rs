@@ -133,12 +133,15 @@ pub struct ImportArgs {
     pub which: WhichFile,
 }
 
+/// Asks on the terminal, by this prompt, without showing what is typed.
+pub type Ask<'a> = &'a dyn Fn(&str) -> io::Result<String>;
+
 /// The world outside.
 pub struct Io<'a> {
     /// Standard input.
     pub input: &'a mut dyn Read,
-    /// Asks on the terminal without showing what is typed; `None` when there is none.
-    pub ask: Option<&'a dyn Fn(&str) -> io::Result<String>>,
+    /// `None` when there is no terminal.
+    pub ask: Option<Ask<'a>>,
     /// Standard output: data only.
     pub out: &'a mut dyn Write,
     /// Standard error.
@@ -287,7 +290,7 @@ fn new_hash(name: &str, file: Option<&Path>, io: &mut Io<'_>) -> Result<Secret<S
     Ok(hash)
 }
 
-fn asked(name: &str, ask: &dyn Fn(&str) -> io::Result<String>) -> Result<Secret<String>, Failure> {
+fn asked(name: &str, ask: Ask<'_>) -> Result<Secret<String>, Failure> {
     let failed = |error| Failure::Io("the terminal".into(), error);
     let first = Secret::new(ask(&format!("Password for {name}: ")).map_err(failed)?);
     let again = Secret::new(ask("Once more: ").map_err(failed)?);

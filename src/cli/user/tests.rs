@@ -19,7 +19,7 @@ struct Line {
 /// Exit code, standard output, standard error.
 type Told = (u8, String, String);
 
-fn told(arguments: &[&str], input: &str, ask: Option<&dyn Fn(&str) -> io::Result<String>>) -> Told {
+fn told(arguments: &[&str], input: &str, ask: Option<Ask<'_>>) -> Told {
     let line = Line::try_parse_from(["user"].iter().chain(arguments)).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut input = input.as_bytes();

@@ -56,7 +56,7 @@ fn sql(sql: &Spanned<SqlUsers>, problems: &mut Problems) {
     SecretKeys { stem: "url", file: &sql.url_file, env: &sql.url_env, command: &sql.url_command }
         .validate(problems);
     statements(sql, problems);
-    for (claim, _) in &sql.columns.claims {
+    for claim in sql.columns.claims.keys() {
         self::claim(claim, &OWN_KEYS, problems);
     }
     distinct(sql.kinds.spanned(), "this kind is listed twice", problems);

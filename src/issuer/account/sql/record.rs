@@ -100,7 +100,9 @@ cells!(PgRow,
 cells!(MySqlRow,
     String => Cell::Text,
     i64 => Cell::Integer,
-    u64 => |value: u64| i64::try_from(value).map_or(Cell::Text(value.to_string()), Cell::Integer),
+    u64 => |value: u64| {
+        i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Integer)
+    },
     bool => Cell::Boolean,
     Value => Cell::Json,
 );

@@ -96,7 +96,7 @@ fn one_process_at_a_time() {
 fn changes_side_by_side_are_all_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("users");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for writer in 0..4 {
             let path = &path;
             scope.spawn(move || {
