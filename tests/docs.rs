@@ -86,7 +86,7 @@ fn invocations(code: &str) -> Vec<(Vec<String>, Vec<String>)> {
         let mut words = after.split_whitespace();
         let mut verb: Vec<String> =
             words.next().filter(is_verb).map(str::to_owned).into_iter().collect();
-        if verb == ["token"] || verb == ["keys"] {
+        if verb == ["token"] || verb == ["keys"] || verb == ["user"] {
             verb.extend(words.next().filter(is_verb).map(str::to_owned));
         }
         let end = after.find(['|', '>', ';', '&']).unwrap_or(after.len());

@@ -62,7 +62,8 @@ const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Why a hash is not taken. Never quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HashError {
-    /// `$apr1$`, `{SHA}`, DES crypt and the like: most are guessed within hours once a file is lost.
+    /// `$apr1$`, `{SHA}`, DES crypt and the like: most are guessed within hours once a file is
+    /// lost.
     #[error("is {0}, which is not taken: the account needs a new password")]
     Refused(&'static str),
     /// More than is ever computed.

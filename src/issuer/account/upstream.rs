@@ -102,7 +102,7 @@ impl UpstreamAccounts {
         })?;
         match reply.status.as_u16() {
             200..=299 => self.account(attempt.name, &reply.body).map(Ok).map_err(|error| {
-                tracing::error!(%error, "the login endpoint's answer cannot be used; answered with 503");
+                tracing::error!(%error, "the login endpoint's answer is of no use; answered with 503");
                 AccountsUnavailable::Unreachable
             }),
             400 | 401 | 403 | 422 => Ok(Err(Refused::Upstream)),

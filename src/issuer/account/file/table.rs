@@ -23,7 +23,10 @@ const LINES_TOLD_MAX: usize = 20;
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It belongs to another user: written by this one, its owner could read it no more.
-    #[error("{} belongs to another user: run this as that user (sudo -u '#{owner}' …)", path.display())]
+    #[error(
+        "{} belongs to another user: run this as that user (sudo -u '#{owner}' …)",
+        path.display()
+    )]
     Foreign {
         /// The file.
         path: PathBuf,

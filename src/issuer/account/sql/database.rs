@@ -8,12 +8,12 @@ use std::time::Duration;
 use sqlx::database::HasStatementCache;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Database as Sql, Encode, Executor, IntoArguments, MySql,
-    Pool, Postgres, Sqlite, Type,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Database as Sql, Encode, Executor,
+    IntoArguments, MySql, Pool, Postgres, Sqlite, Type,
 };
 
 use super::location::Location;
-use super::record::{Cells, Record, RecordError};
+use super::record::{Cells, Record};
 use super::{Columns, Found};
 use crate::secret::Secret;
 
@@ -71,15 +71,15 @@ impl Database {
         match self {
             Self::MySql(pool) => {
                 let query = sqlx::query(statement).bind(new).bind(name).bind(old);
-                Ok(query.persistent(false).execute(pool).await?.rows_affected())
+                Ok(query.execute(pool).await?.rows_affected())
             }
             Self::Postgres(pool) => {
                 let query = sqlx::query(statement).bind(new).bind(name).bind(old);
-                Ok(query.persistent(false).execute(pool).await?.rows_affected())
+                Ok(query.execute(pool).await?.rows_affected())
             }
             Self::Sqlite(pool) => {
                 let query = sqlx::query(statement).bind(new).bind(name).bind(old);
-                Ok(query.persistent(false).execute(pool).await?.rows_affected())
+                Ok(query.execute(pool).await?.rows_affected())
             }
         }
     }
@@ -93,8 +93,7 @@ fn pool<DB: Sql>(connections: u32, timeout: Duration) -> PoolOptions<DB> {
         .test_before_acquire(true)
 }
 
-/// Not kept prepared: a table that was changed under a kept statement is an error in PostgreSQL,
-/// and poolers between do not keep it.
+/// One question on a connection of the pool.
 async fn find<DB>(
     pool: &Pool<DB>,
     query: &Arc<str>,
@@ -109,19 +108,38 @@ where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     let mut connection: PoolConnection<DB> = pool.acquire().await?;
+    let asked = ask::<DB>(&mut connection, query, name, columns).await;
+    match asked {
+        // A statement that stays prepared is an error once its table has been changed. (One that
+        // is unnamed from the start is lost when the library asks about a type of the database's.)
+        Ok(Found::Nobody | Found::Record(_)) => connection.clear_cached_statements().await?,
+        // Whatever else it would have sent is not waited for.
+        Ok(Found::Several | Found::Unusable(_)) | Err(_) => connection.close_on_drop(),
+    }
+    asked
+}
+
+async fn ask<DB>(
+    connection: &mut DB::Connection,
+    query: &Arc<str>,
+    name: &str,
+    columns: &Columns,
+) -> Result<Found, sqlx::Error>
+where
+    DB: Sql + HasStatementCache,
+    DB::Row: Cells,
+    DB::Arguments: IntoArguments<DB>,
+    String: for<'q> Encode<'q, DB> + Type<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
     let statement = sqlx::query(AssertSqlSafe(query.clone())).bind(name.to_owned());
-    let mut rows = statement.persistent(false).fetch(&mut *connection);
+    let mut rows = statement.fetch(connection);
     let mut next = async || poll_fn(|context| rows.as_mut().poll_next(context)).await.transpose();
     let Some(row) = next().await? else { return Ok(Found::Nobody) };
-    let record = Record::read(&row, name, columns);
-    let second = next().await?;
-    drop(rows);
-    if second.is_some() {
-        // Whatever else it would have sent is not waited for.
-        connection.close_on_drop();
+    if next().await?.is_some() {
         return Ok(Found::Several);
     }
-    Ok(match record {
+    Ok(match Record::read(&row, name, columns) {
         Ok(record) => Found::Record(Box::new(record)),
         Err(error) => Found::Unusable(error),
     })
@@ -137,11 +155,5 @@ pub(super) fn described(error: &sqlx::Error) -> String {
         }
         sqlx::Error::PoolTimedOut => "no connection within the timeout".to_owned(),
         other => other.to_string(),
-    }
-}
-
-impl From<RecordError> for Found {
-    fn from(error: RecordError) -> Self {
-        Self::Unusable(error)
     }
 }

@@ -75,7 +75,8 @@ struct Server {
 }
 
 impl Location {
-    /// Reads a URL; relative paths begin at `base`. `write`: whether the gateway writes hashes back.
+    /// Reads a URL; relative paths begin at `base`. `write`: whether the gateway writes hashes
+    /// back.
     pub(in super::super) fn parse(
         url: &Secret<String>,
         base: &Path,
@@ -230,7 +231,6 @@ fn mysql(server: Server) -> MySqlConnectOptions {
         .host(&server.host)
         .port(server.port.unwrap_or(3306))
         .username(&server.user)
-        .password(server.password.expose())
         .database(&server.database)
         .ssl_mode(match server.tls {
             Tls::Authority => MySqlSslMode::VerifyCa,
@@ -238,6 +238,10 @@ fn mysql(server: Server) -> MySqlConnectOptions {
             Tls::Off => MySqlSslMode::Disabled,
             Tls::Opportunistic => MySqlSslMode::Preferred,
         });
+    // An empty one is none: MySQL tells the two apart.
+    if !server.password.expose().is_empty() {
+        options = options.password(server.password.expose());
+    }
     if let Some(path) = server.socket {
         options = options.socket(path);
     }
