@@ -266,4 +266,28 @@ mod tests {
         assert_eq!(line.expose(), "alice:new:a,b::x%3Ay:disabled");
         assert_eq!(with_hash("alice:old", "new").expose(), "alice:new");
     }
+
+    proptest::proptest! {
+        /// Whatever is typed: what is written is what is read, or it is not written.
+        #[test]
+        fn nothing_is_written_that_means_something_else(
+            name in "\\PC{0,12}", roles in proptest::collection::vec(".{0,8}", 0..4), id in ".{0,8}",
+        ) {
+            let id = Some(id).filter(|id| !id.is_empty());
+            let new = NewEntry { name, roles, id, ..NewEntry::default() };
+            if let Ok(line) = new.line(HASH) {
+                assert!(!line.expose().contains('\n'));
+                let read = Entry::parse(line.expose()).unwrap();
+                assert_eq!((&read.name, &read.id), (&new.name, &new.id));
+                let wanted = words(new.roles.iter().map(String::as_str)).unwrap();
+                assert_eq!(read.roles, wanted);
+            }
+        }
+
+        /// A line may be anything.
+        #[test]
+        fn any_line_is_read_or_refused(line in "[a-z:$%,=#0-9 \\PC]{0,80}") {
+            drop(Entry::parse(&line));
+        }
+    }
 }

@@ -195,3 +195,41 @@ fn work_can_be_spent_for_nothing() {
         assert_eq!(head.parse::<Work>().unwrap().spend(b"x"), Ok(()), "{head}");
     }
 }
+
+proptest::proptest! {
+    /// Any text is a hash of bearable cost, or refused; nothing is computed to find out.
+    #[test]
+    fn any_text_is_read_or_refused(
+        head in "(\\$argon2id?\\$v=(16|19)\\$|\\$2[aby]\\$|\\$scrypt\\$|)",
+        rest in "[a-z$=,./0-9A-Z+]{0,70}",
+    ) {
+        let text = format!("{head}{rest}");
+        if let Ok(hash) = text.parse::<Hash>() {
+            assert_eq!(hash.work().check(), Ok(hash.work()));
+        }
+        drop(text.parse::<Work>());
+    }
+
+    /// Whatever the numbers are, memory and steps stay within bounds.
+    #[test]
+    fn numbers_are_bounded(m: u32, t: u32, p: u32, ln: u8) {
+        let tail = "c2FsdHNhbHRzYWx0c2FsdA$ePtfNi94yPMHVcVQdthAbi/SDQQk3eJiZDDjz3FlkN4";
+        for head in [
+            format!("$argon2id$v=19$m={m},t={t},p={p}"),
+            format!("$scrypt$ln={ln},r={},p={}", m % 40, p % 20),
+        ] {
+            if let Ok(hash) = format!("{head}${tail}").parse::<Hash>() {
+                match hash.work() {
+                    Work::Argon2 { memory, passes, .. } => {
+                        assert!(u64::from(memory) * u64::from(passes) <= 1 << 20);
+                    }
+                    Work::Scrypt { log_n, r, p } => {
+                        assert!((128 * u64::from(r)) << log_n <= 256 << 20);
+                        assert!((u64::from(r) * u64::from(p)) << log_n <= 1 << 22);
+                    }
+                    Work::Bcrypt { .. } => unreachable!(),
+                }
+            }
+        }
+    }
+}

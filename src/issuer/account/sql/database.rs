@@ -112,9 +112,11 @@ where
     match asked {
         // A statement that stays prepared is an error once its table has been changed. (One that
         // is unnamed from the start is lost when the library asks about a type of the database's.)
-        Ok(Found::Nobody | Found::Record(_)) => connection.clear_cached_statements().await?,
+        Ok(Found::Nobody | Found::Record(_) | Found::Unusable(_)) => {
+            connection.clear_cached_statements().await?;
+        }
         // Whatever else it would have sent is not waited for.
-        Ok(Found::Several | Found::Unusable(_)) | Err(_) => connection.close_on_drop(),
+        Ok(Found::Several) | Err(_) => connection.close_on_drop(),
     }
     asked
 }
