@@ -126,7 +126,7 @@ mod tests {
         drop(tokio::spawn(async move {
             let hold = move || {
                 begun.send(()).unwrap();
-                drop(held.recv());
+                let _ = held.recv();
             };
             holding.run(hold).await
         }));

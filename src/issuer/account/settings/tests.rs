@@ -54,6 +54,7 @@ fn as_the_contract_writes_them() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_be_meant_is_said_with_its_place() {
     let sql = |more: &str| {
         format!("sql = {{ url = \"sqlite:u.db\", query = \"SELECT 1 WHERE a = ?\" {more} }}")
