@@ -97,17 +97,17 @@ impl UpstreamAccounts {
         let document = self.document(attempt);
         let reply = exchange::post_json(url, reach, fields, &document, BYTES_MAX).await;
         let reply = reply.map_err(|error| {
-            tracing::error!(%error, "the login endpoint cannot be asked; answered with 503");
+            tracing::error!(%error, "the login endpoint cannot be asked: 503");
             AccountsUnavailable::Unreachable
         })?;
         match reply.status.as_u16() {
             200..=299 => self.account(attempt.name, &reply.body).map(Ok).map_err(|error| {
-                tracing::error!(%error, "the login endpoint's answer is of no use; answered with 503");
+                tracing::error!(%error, "the login endpoint's answer is of no use: 503");
                 AccountsUnavailable::Unreachable
             }),
             400 | 401 | 403 | 422 => Ok(Err(Refused::Upstream)),
             status => {
-                tracing::error!(status, "the login endpoint gave no answer; answered with 503");
+                tracing::error!(status, "the login endpoint gave no answer: 503");
                 Err(AccountsUnavailable::Unreachable)
             }
         }

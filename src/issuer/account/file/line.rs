@@ -271,7 +271,9 @@ mod tests {
         /// Whatever is typed: what is written is what is read, or it is not written.
         #[test]
         fn nothing_is_written_that_means_something_else(
-            name in "\\PC{0,12}", roles in proptest::collection::vec(".{0,8}", 0..4), id in ".{0,8}",
+            name in "\\PC{0,12}",
+            roles in proptest::collection::vec(".{0,8}", 0..4),
+            id in ".{0,8}",
         ) {
             let id = Some(id).filter(|id| !id.is_empty());
             let new = NewEntry { name, roles, id, ..NewEntry::default() };
