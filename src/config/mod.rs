@@ -70,7 +70,10 @@ pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
-pub use issuing::{IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey};
+pub use issuing::{
+    IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SqlColumns, SqlUsers,
+    UpstreamFields, UpstreamUsers, UserSource, Users,
+};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};

@@ -21,13 +21,15 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 11] = [
+const REQUIRED: [(&str, &[&str]); 13] = [
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
     ("issuing", &["issuer", "audiences"]),
     ("issuing.keys[]", &["kid", "algorithm"]),
     ("issuing.login_limits[]", &["by", "rate"]),
     ("issuing.refresh_limits[]", &["by", "rate"]),
+    ("issuing.users.sql", &["query"]),
+    ("issuing.users.upstream", &["url", "claims"]),
     ("routes[]", &["name", "path", "upstream"]),
     ("routes[].limits[]", &["by", "rate"]),
     ("tls.certificates[]", &["cert", "key"]),
@@ -54,7 +56,7 @@ const STAND_INS: [(&str, &str, &str); 9] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 32] = [
+pub(super) const TABLES: [&str; 39] = [
     "admin",
     "audit",
     "auth_failures",
@@ -68,6 +70,13 @@ pub(super) const TABLES: [&str; 32] = [
     "issuing.keys[]",
     "issuing.login_limits[]",
     "issuing.refresh_limits[]",
+    "issuing.users",
+    "issuing.users.sql",
+    "issuing.users.sql.columns",
+    "issuing.users.sql.columns.claims",
+    "issuing.users.upstream",
+    "issuing.users.upstream.claims",
+    "issuing.users.upstream.fields",
     "limits",
     "listen",
     "log",
@@ -90,12 +99,11 @@ pub(super) const TABLES: [&str; 32] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 6] = [
+const LATER: [(&str, &str, &str); 5] = [
     ("", "clients", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("issuing", "cookies", "leave the section out"),
-    ("issuing", "users", "leave the section out"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 

@@ -11,6 +11,7 @@ mod providers;
 mod revocation;
 mod routes;
 mod store;
+mod users;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -42,6 +43,11 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
+    if let Some(users) =
+        config.issuing.as_ref().and_then(|issuing| issuing.get_ref().users.as_ref())
+    {
+        users::validate(users, problems);
+    }
 }
 
 /// Sizes and times between what works and what is absurd.

@@ -8,6 +8,7 @@
 //! [`Mint`] makes the access tokens beside it. For browsers the tokens stay in the store, sealed
 //! under the [`SessionId`] that the cookie holds.
 
+pub mod account;
 mod family;
 mod metadata;
 mod mint;

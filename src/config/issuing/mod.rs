@@ -3,6 +3,7 @@
 mod keys;
 mod lifetimes;
 mod limits;
+mod users;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -16,6 +17,7 @@ use super::unplaced;
 
 pub use keys::IssuingKey;
 pub use limits::{IssuingLimit, IssuingLimitKey};
+pub use users::{SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users};
 
 /// Who issues, to whom, and for how long.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Issuing {
     /// `[[issuing.keys]]`: the first signs, the others verify.
     #[serde(default)]
     pub keys: Vec<Spanned<IssuingKey>>,
+    /// `[issuing.users]`: who checks passwords.
+    #[serde(default)]
+    pub users: Option<Spanned<Users>>,
 }
 
 fn default_client_id() -> Spanned<Text> {
