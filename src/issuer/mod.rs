@@ -9,6 +9,7 @@
 //! under the [`SessionId`] that the cookie holds.
 
 pub mod account;
+mod authorization_server;
 mod family;
 mod metadata;
 mod mint;
@@ -20,6 +21,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use authorization_server::AuthorizationServer;
 pub use family::Families;
 pub use metadata::metadata;
 pub use mint::{AccessToken, Mint, MintError, Rights};
