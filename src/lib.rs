@@ -17,6 +17,7 @@
 //! | 4 | [`policy`] | raw configuration compiled to one immutable snapshot |
 //! | 5 | [`upstream`], [`provider`] | connections to the services behind; the identity providers |
 //! | 5 | [`stream`] | live connections that end with their token |
+//! | 6 | [`issuer`] | accounts, and what a login turns into |
 //! | 7 | [`proxy`] | the pipeline |
 //! | 8 | [`server`], [`admin`] | listeners |
 //! | 9 | [`run`] | start, reload, stop |
@@ -32,6 +33,7 @@ pub mod auth;
 pub mod blocklist;
 pub mod cli;
 pub mod config;
+pub mod issuer;
 pub mod limit;
 pub mod observe;
 pub mod policy;

@@ -86,7 +86,7 @@ fn invocations(code: &str) -> Vec<(Vec<String>, Vec<String>)> {
         let mut words = after.split_whitespace();
         let mut verb: Vec<String> =
             words.next().filter(is_verb).map(str::to_owned).into_iter().collect();
-        if [["audit"], ["token"], ["keys"]].iter().any(|several| verb == *several) {
+        if [["audit"], ["token"], ["keys"], ["user"]].iter().any(|several| verb == *several) {
             verb.extend(words.next().filter(is_verb).map(str::to_owned));
         }
         let end = after.find(['|', '>', ';', '&']).unwrap_or(after.len());

@@ -1,8 +1,8 @@
 #!/bin/sh
 # The slow trials, against the release build: the whole suite again, ten thousand revocations over
-# two gateways, ten thousand live streams, a soak of five minutes, bodies of two GiB, Keycloak as
-# the provider, and the foreign libraries' tokens made anew. Prints 'N passed, N failed' at the
-# end.
+# two gateways, ten thousand live streams, a soak of five minutes, bodies of two GiB, the times of
+# refused logins, accounts in PostgreSQL and MariaDB, Keycloak as the provider, and the foreign
+# libraries' tokens made anew. Prints 'N passed, N failed' at the end.
 #
 # usage: tests/extended.sh          everything (about 30 minutes on two cores)
 #        POSTERN_SOAK_SECONDS=60 tests/extended.sh    a shorter soak
@@ -31,6 +31,8 @@ install_tools() {
     have wrk || packages="$packages wrk"
     have openssl || packages="$packages openssl"
     have go || packages="$packages golang-go"
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || have postgres || packages="$packages postgresql"
+    have mariadbd || packages="$packages mariadb-server"
     if ! have mvn || ! have javac; then
         packages="$packages maven default-jdk-headless"
     fi
@@ -146,6 +148,8 @@ trial "a cluster's slots move, its masters die" \
     against_release --ignored --nocapture --test-threads 1 cluster::
 trial "Valkey" valkey
 trial "soak" against_release --ignored --nocapture soak::
+trial "times of refused logins" against_release --ignored --nocapture login_timing::
+trial "accounts in PostgreSQL and MariaDB" against_release --ignored --nocapture sql_accounts::
 trial "Keycloak: tokens, rotation, outages, restarts" keycloak
 trial "foreign tokens made anew" foreign_tokens
 

@@ -31,6 +31,9 @@ pub struct IssuerSettings {
     pub check: TokenCheck,
     /// Which `typ` is taken.
     pub token_type: TokenType,
+    /// For the tokens that Postern issues itself: how long a login may be renewed. `None` for
+    /// every other issuer, of whose logins nothing is known.
+    pub renewable: Option<Duration>,
     /// The gateway's client at the provider, where that may end sessions here (OpenID Connect
     /// Back-Channel Logout 1.0).
     pub backchannel_logout: Option<String>,
@@ -94,6 +97,7 @@ impl IssuerSettings {
             claims: ClaimMapping::default(),
             check: TokenCheck::default(),
             token_type: TokenType::default(),
+            renewable: None,
             backchannel_logout: None,
             keys: Vec::new(),
         }
@@ -126,13 +130,15 @@ impl IssuerSettings {
             claims,
             check,
             token_type,
+            renewable,
             // Says nothing of access tokens, which are all that is kept.
             backchannel_logout: _,
             keys: _,
         } = self;
         let text = format!(
             "{name:?} {issuer:?} {audiences:?} {algorithms:?} {leeway:?} {max_lifetime:?} \
-             {max_age:?} {required_claims:?} {claims:?} {check:?} {token_type:?} {extra_keys:?}"
+             {max_age:?} {required_claims:?} {claims:?} {check:?} {token_type:?} \
+             {renewable:?} {extra_keys:?}"
         );
         super::keys::sha256(&[text.as_bytes()])
     }

@@ -266,22 +266,15 @@ impl Blocklist {
     pub async fn revoke(&self, what: &Revocation, now: UnixTime) -> Result<Item, RevokeError> {
         what.validate()?;
         let ttl = what.time_to_live(now)?;
-        let issued_before = match what.issued_before {
-            Some(IssuedBefore::At(time)) => Some(time.seconds()),
-            Some(IssuedBefore::Now { leeway }) => {
-                Some(self.shared.store.time(now).await?.plus(leeway).seconds())
-            }
-            None => None,
-        };
-        let record = Record {
+        let mut record = Record {
             reason: what.reason.clone(),
             by: what.by.clone(),
             at: now.seconds(),
-            issued_before,
+            issued_before: self.issued_before(what, now).await?,
         };
         let suffix = what.selector.suffix();
         let before = self.shared.footing();
-        let entry = match self.shared.store.put(&suffix, &record, ttl, now).await {
+        let mut entry = match self.shared.store.put(&suffix, &record, ttl, now).await {
             Ok(entry) => entry,
             Err(error @ Error::NotReplicated { .. }) => {
                 let expires = ttl.map(|ttl| now.plus(ttl).seconds());
@@ -295,11 +288,32 @@ impl Blocklist {
         self.shared.tracked.nudge(&suffix);
         self.shared.announcer.announce(&suffix);
         self.shared.remember(entry.clone(), now).await;
+        // A login may have been renewed between the reading of the clock and the entry: its tokens
+        // are dated later, and from the entry on there are no more of them.
+        let issued_before = self.issued_before(what, now).await?;
+        if issued_before > record.issued_before {
+            record.issued_before = issued_before;
+            entry = self.shared.store.put(&suffix, &record, ttl, now).await?;
+            self.shared.tracked.nudge(&suffix);
+            self.shared.announcer.announce(&suffix);
+            self.shared.remember(entry.clone(), now).await;
+        }
         if self.shared.footing() != before {
             // A loss was put right between the two steps, without this entry.
             self.shared.store.put(&suffix, &record, ttl, now).await?;
         }
         Item::of(&entry).ok_or(RevokeError::Invalid("the selector names nothing"))
+    }
+
+    /// Up to which second tokens are refused, by the clock as it is now.
+    async fn issued_before(&self, what: &Revocation, now: UnixTime) -> Result<Option<i64>, Error> {
+        match what.issued_before {
+            Some(IssuedBefore::At(time)) => Ok(Some(time.seconds())),
+            Some(IssuedBefore::Now { leeway }) => {
+                Ok(Some(self.shared.store.time(now).await?.plus(leeway).seconds()))
+            }
+            None => Ok(None),
+        }
     }
 
     /// A page of at most `limit` (and [`store::PAGE_ENTRIES_MAX`]) entries.

@@ -417,6 +417,25 @@ async fn a_lost_embedded_store_is_noticed() {
     assert!(status.alarm && status.lost == 1, "{status:?}");
 }
 
+/// A login may be renewed while its revocation is under way, dated after the clock was read: the
+/// entry covers what was issued up to its taking effect (design section 6).
+#[tokio::test]
+async fn a_revocation_is_dated_when_it_takes_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings::new(store::Address::Embedded { dir: dir.path().join("store") });
+    let gateway = Gateway::start(&settings, dir.path(), OnLoss::Remember).await;
+    let begun = now();
+    let later = begun.plus(Duration::from_secs(2));
+    // Another request, whose clock was read later, was served first.
+    assert_eq!(gateway.blocklist.store().time(later).await, Ok(later));
+    let sub = Revocation {
+        issued_before: Some(IssuedBefore::Now { leeway: Duration::ZERO }),
+        ..revocation(Kind::Sub, "alice", End::For(Duration::from_secs(600)))
+    };
+    let item = gateway.blocklist.revoke(&sub, begun).await.unwrap();
+    assert_eq!(item.issued_before, Some(later.seconds()));
+}
+
 /// What one gateway revokes, the others hear of at once; after a gap they doubt.
 #[tokio::test]
 async fn revocations_are_told_to_other_gateways() {

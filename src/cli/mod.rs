@@ -13,6 +13,7 @@ mod revoke;
 mod routes;
 mod run;
 pub mod token;
+pub mod user;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ enum Verb {
     Token(token::TokenArgs),
     /// Make, rotate and publish keys of your own
     Keys(keys::KeysArgs),
+    /// The accounts of the users file: add, passwd, list, remove, import
+    User(user::UserArgs),
     /// Revoke a token, or all tokens of a user, session, client, issuer or key
     Revoke(Box<revoke::RevokeArgs>),
     /// What is on the blocklist; lift an entry; acknowledge a loss
@@ -113,6 +116,14 @@ pub fn main() -> u8 {
         Verb::Keys(args) => {
             let clock = keys::Clock { now: &UnixTime::now, wait: &keys::wait };
             keys::run(&args, &clock, &mut out, &mut err)
+        }
+        Verb::User(args) => {
+            let mut input = std::io::stdin();
+            let terminal = std::io::IsTerminal::is_terminal(&input);
+            let ask: user::Ask<'_> = &|prompt| rpassword::prompt_password(prompt);
+            let ask = terminal.then_some(ask);
+            let mut io = user::Io { input: &mut input, ask, out: &mut out, err: &mut err };
+            user::run(&args, &mut io)
         }
         Verb::Revoke(args) => revoke::run(&args, &mut out, &mut err),
         Verb::Revocations(args) => revocations::run(&args, &mut out, &mut err),

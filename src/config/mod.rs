@@ -39,6 +39,7 @@ mod audit;
 mod endpoints;
 mod identity;
 mod issuer;
+mod issuing;
 mod limits;
 mod listen;
 mod log;
@@ -69,6 +70,10 @@ pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
+pub use issuing::{
+    IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SqlColumns, SqlUsers,
+    UpstreamFields, UpstreamUsers, UserSource, Users,
+};
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};
 pub use list::{List, ListOrOff};
@@ -133,6 +138,8 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// `[[issuers]]`: whose tokens are believed.
     pub issuers: Vec<Spanned<Issuer>>,
+    /// `[issuing]`: Postern as an issuer; without it, none.
+    pub issuing: Option<Spanned<Issuing>>,
     /// `[upstreams.NAME]`: the services behind.
     pub upstreams: BTreeMap<Spanned<String>, Upstream>,
     /// `[[routes]]`: which request goes where, and who may send it.

@@ -53,6 +53,18 @@ impl TryFrom<Scalar> for ProviderUrl {
 /// Reads a provider's URL. The error is a message, and a line of help behind a line break; it never
 /// quotes a URL that may hold a password.
 pub(super) fn provider_url(text: &str) -> Result<Url, String> {
+    let url = bare_url(text)?;
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err(format!(
+            "{text:?} is not encrypted: anyone on the way could put keys or answers into it\nwrite \
+             https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"
+        ));
+    }
+    Ok(url)
+}
+
+/// Reads an http or https URL without user and fragment. The error as for [`provider_url`].
+pub(super) fn bare_url(text: &str) -> Result<Url, String> {
     let wrong = || "not a URL\nwrite \"https://HOST/PATH\"".to_owned();
     // `Url` repairs what it can: "https:host", a backslash, spaces around. What stands in the file
     // is to be what is meant.
@@ -74,12 +86,6 @@ pub(super) fn provider_url(text: &str) -> Result<Url, String> {
     }
     if url.port() == Some(0) {
         return Err(wrong());
-    }
-    if url.scheme() == "http" && !is_loopback(&url) {
-        return Err(format!(
-            "{text:?} is not encrypted: anyone on the way could put keys or answers into it\nwrite \
-             https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"
-        ));
     }
     Ok(url)
 }

@@ -21,9 +21,15 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 7] = [
+const REQUIRED: [(&str, &[&str]); 13] = [
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
+    ("issuing", &["issuer", "audiences"]),
+    ("issuing.keys[]", &["kid", "algorithm"]),
+    ("issuing.login_limits[]", &["by", "rate"]),
+    ("issuing.refresh_limits[]", &["by", "rate"]),
+    ("issuing.users.sql", &["query"]),
+    ("issuing.users.upstream", &["url", "claims"]),
     ("routes[]", &["name", "path", "upstream"]),
     ("routes[].limits[]", &["by", "rate"]),
     ("tls.certificates[]", &["cert", "key"]),
@@ -36,8 +42,13 @@ const REQUIRED_UNLESS: (&str, &str, (&str, &str)) =
     ("issuers[]", "algorithms", ("kind", "introspection"));
 
 /// What stands in for required keys while the rest of their table is read.
-const STAND_INS: [(&str, &str, &str); 4] = [
+const STAND_INS: [(&str, &str, &str); 9] = [
     ("issuers[]", "issuer", "https://unreadable.invalid"),
+    ("issuing", "issuer", "https://unreadable.invalid"),
+    ("issuing.login_limits[]", "by", "client"),
+    ("issuing.login_limits[]", "rate", "1/1m"),
+    ("issuing.refresh_limits[]", "by", "client"),
+    ("issuing.refresh_limits[]", "rate", "1/1m"),
     ("routes[]", "path", "/unreadable"),
     ("routes[].limits[]", "by", "client"),
     ("routes[].limits[]", "rate", "1/1m"),
@@ -45,7 +56,7 @@ const STAND_INS: [(&str, &str, &str); 4] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 28] = [
+pub(super) const TABLES: [&str; 39] = [
     "admin",
     "audit",
     "auth_failures",
@@ -55,6 +66,17 @@ pub(super) const TABLES: [&str; 28] = [
     "issuers[].backchannel_logout",
     "issuers[].claims",
     "issuers[].keys[]",
+    "issuing",
+    "issuing.keys[]",
+    "issuing.login_limits[]",
+    "issuing.refresh_limits[]",
+    "issuing.users",
+    "issuing.users.sql",
+    "issuing.users.sql.columns",
+    "issuing.users.sql.columns.claims",
+    "issuing.users.upstream",
+    "issuing.users.upstream.claims",
+    "issuing.users.upstream.fields",
     "limits",
     "listen",
     "log",
@@ -80,8 +102,8 @@ pub(super) const TABLES: [&str; 28] = [
 const LATER: [(&str, &str, &str); 5] = [
     ("", "clients", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
-    ("", "issuing", "leave the section out, and name an existing issuer in [[issuers]]"),
     ("admin", "ready_requires_store", "leave it out"),
+    ("issuing", "cookies", "leave the section out"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 
@@ -122,8 +144,10 @@ impl Declared {
         let names: Vec<_> =
             names.iter().map(|name| name.and_then(|name| name.get_ref().as_str())).collect();
         let upstreams = root.get("upstreams").and_then(|value| value.get_ref().as_table());
+        // Postern's own tokens are those of an issuer too.
+        let local = root.contains_key("issuing").then_some("local");
         Self {
-            issuers: names.iter().flatten().map(|name| (*name).to_owned()).collect(),
+            issuers: names.iter().flatten().copied().chain(local).map(str::to_owned).collect(),
             issuers_are_named: names.iter().all(Option::is_some),
             upstreams: upstreams
                 .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())

@@ -5,11 +5,13 @@ mod audit;
 mod endpoints;
 mod identity;
 mod issuers;
+mod issuing;
 mod listen;
 mod providers;
 mod revocation;
 mod routes;
 mod store;
+mod users;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,10 +38,16 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
+    issuing::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
+    if let Some(users) =
+        config.issuing.as_ref().and_then(|issuing| issuing.get_ref().users.as_ref())
+    {
+        users::validate(users, problems);
+    }
 }
 
 /// Sizes and times between what works and what is absurd.

@@ -6,6 +6,7 @@
 pub mod canonical;
 pub mod compile;
 pub mod identity;
+mod issuing;
 pub mod origin;
 pub mod own_paths;
 pub mod provider;
@@ -19,5 +20,6 @@ pub mod trusted;
 pub mod upstream;
 
 pub use compile::{Access as FileAccess, Context, compile};
+pub use issuing::{Issuing, IssuingKey, LOCAL};
 pub use route::Route;
 pub use snapshot::{ClientTimeouts, RequestLimits, Snapshot, StreamRules};

@@ -22,6 +22,8 @@ pub struct Reach {
     /// Private, link-local and other special addresses that may be connected to all the same.
     /// Loopback needs no entry where the URL's host is itself a loopback address or `localhost`.
     pub addresses: Vec<IpNet>,
+    /// Whether http will do for those addresses too, not for loopback alone.
+    pub plain: bool,
     /// For one exchange with everything around it: name resolution, TCP, TLS, the whole answer.
     pub timeout: Duration,
 }

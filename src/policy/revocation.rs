@@ -119,6 +119,8 @@ struct Tokens {
     issuer: String,
     /// How long one may be accepted from now on; `None` when nothing bounds it.
     lifetime: Option<Duration>,
+    /// How long a login of ours may be renewed; `None` for another's tokens.
+    renewable: Option<Duration>,
     leeway: Duration,
     /// Whether keys verify any of them.
     keyed: bool,
@@ -260,6 +262,7 @@ impl Tokens {
         let mut tokens = Self {
             issuer: iss(first).to_owned(),
             lifetime: first.lives_at_most(),
+            renewable: first.renewable,
             leeway: first.leeway,
             keyed: is_keyed(first),
         };
@@ -269,6 +272,7 @@ impl Tokens {
             }
             tokens.lifetime = tokens.lifetime.zip(entry.lives_at_most()).map(|(a, b)| a.max(b));
             tokens.leeway = tokens.leeway.max(entry.leeway);
+            tokens.renewable = tokens.renewable.max(entry.renewable);
             tokens.keyed |= is_keyed(entry);
         }
         Ok(tokens)
@@ -276,7 +280,7 @@ impl Tokens {
 
     /// When an entry may be forgotten: not before the longest-lived token that it could be about.
     fn end(&self, kind: Kind, span: Option<Duration>) -> Result<End, AskedError> {
-        match (span, self.lifetime) {
+        match (span, self.lifetime(kind)) {
             (Some(span), Some(least)) if span < least => Err(AskedError::SpanTooShort(least)),
             (Some(span), _) => Ok(End::For(span)),
             // What a stolen key signs, it signs for ever.
@@ -286,7 +290,20 @@ impl Tokens {
         }
     }
 
-    /// Up to which `iat` tokens are refused. The issuer's clock may be ahead by the leeway.
+    /// For how long something that this kind of entry is about may be accepted. A refresh token of
+    /// ours is renewed by its login, whose subject, client and session the entry speaks about.
+    fn lifetime(&self, kind: Kind) -> Option<Duration> {
+        let is_of_logins = matches!(kind, Kind::Client | Kind::Sid | Kind::Sub);
+        match self.renewable {
+            Some(renewable) if is_of_logins => {
+                self.lifetime.map(|life| life.saturating_add(renewable))
+            }
+            Some(_) | None => self.lifetime,
+        }
+    }
+
+    /// Up to which `iat` tokens are refused. Another issuer's clock may be ahead by the leeway;
+    /// ours is the store's, and a new login must work at once.
     fn issued_before(
         &self,
         kind: Kind,
@@ -294,13 +311,14 @@ impl Tokens {
         now: UnixTime,
     ) -> Result<Option<IssuedBefore>, AskedError> {
         let Some(asked) = asked.map(UnixTime) else {
-            return Ok(kind.is_dated().then_some(IssuedBefore::Now { leeway: self.leeway }));
+            let leeway = if self.renewable.is_some() { Duration::ZERO } else { self.leeway };
+            return Ok(kind.is_dated().then_some(IssuedBefore::Now { leeway }));
         };
         if asked > now.plus(self.leeway) {
             return Err(AskedError::InFuture);
         }
         let is_over = |lifetime: Duration| asked.plus(lifetime) <= now;
-        if asked < UnixTime(0) || self.lifetime.is_some_and(is_over) {
+        if asked < UnixTime(0) || self.lifetime(kind).is_some_and(is_over) {
             return Err(AskedError::LongPast);
         }
         Ok(Some(IssuedBefore::At(asked)))

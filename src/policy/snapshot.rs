@@ -8,6 +8,7 @@ use http::Method;
 
 use super::canonical::folded;
 use super::identity::IdentityHeaders;
+use super::issuing::Issuing;
 use super::origin::Origin;
 use super::own_paths::OwnPaths;
 use super::provider::{Introspection, KeySource};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// Whose tokens are accepted.
     pub issuers: Issuers,
+    /// Postern as an issuer; `None` when it issues nothing.
+    pub issuing: Option<Arc<Issuing>>,
     /// Where issuers publish their keys.
     pub key_sources: Vec<Arc<KeySource>>,
     /// Whom to ask about opaque tokens.

@@ -81,7 +81,7 @@ pub(super) async fn connect(
     reach: &Reach,
     deadline: Instant,
 ) -> Result<TcpStream, AddressError> {
-    let allowed = allowed(url, &resolve(url).await?, &reach.addresses)?;
+    let allowed = allowed(url, &resolve(url).await?, &reach.addresses, reach.plain)?;
     let mut left = u32::try_from(allowed.len()).unwrap_or(u32::MAX);
     let mut last = None;
     for address in allowed {
@@ -124,13 +124,15 @@ fn allowed(
     url: &Url,
     found: &[SocketAddr],
     listed: &[IpNet],
+    plain: bool,
 ) -> Result<Vec<SocketAddr>, AddressError> {
     let (mut allowed, mut refused) = (Vec::new(), None);
     for at in found {
         let address = at.ip().to_canonical();
         let trusted = listed.iter().any(|net| net.contains(&address) || net.contains(&at.ip()));
         let loopback = address.is_loopback() && is_loopback(url);
-        let error = if url.scheme() != "https" && !address.is_loopback() {
+        let unencrypted = address.is_loopback() || (trusted && plain);
+        let error = if url.scheme() != "https" && !unencrypted {
             Some(AddressError::PlainHttp { host: host(url), address })
         } else if trusted || loopback {
             None

@@ -11,19 +11,21 @@ mod tests;
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::address::AddressError;
 use crate::policy::provider::Reach;
+use crate::secret::Secret;
 
 pub use client::Client;
-use connection::{Connection, receive};
+use connection::{Connection, content, receive};
 
 /// Redirects that are followed for one document.
 const REDIRECTS_MAX: usize = 3;
@@ -133,7 +135,53 @@ async fn follow(
     Err(Cause::Redirect("one URL after another".into()))
 }
 
-/// A request without credentials, as both kinds of exchange send it. The URL is checked first.
+/// An answer to something posted, read to its end where it is a success.
+#[derive(Debug)]
+pub struct Reply {
+    /// Any: what it means is the caller's business.
+    pub status: StatusCode,
+    /// The content of a 2xx answer; of any other nothing, and it was not read.
+    pub body: Vec<u8>,
+}
+
+/// Posts a JSON document once, on a connection of its own: never a second time, whatever happens,
+/// and no redirect is followed. `fields` are sent besides.
+///
+/// # Errors
+///
+/// [`ExchangeError`]; every status is an answer.
+pub async fn post_json(
+    url: &Url,
+    reach: &Reach,
+    fields: HeaderMap,
+    document: &Secret<String>,
+    bytes_max: usize,
+) -> Result<Reply, ExchangeError> {
+    let deadline = Instant::now() + reach.timeout;
+    let exchange = async {
+        let mut request = request(Method::POST, url, wiped(document))?;
+        request.headers_mut().extend(fields);
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        let mut connection = Connection::open(url, reach, deadline).await?;
+        let response = connection.send(request).await.map_err(Cause::Incomplete)?;
+        let status = response.status();
+        let body =
+            if status.is_success() { content(response, bytes_max).await? } else { Vec::new() };
+        Ok(Reply { status, body })
+    };
+    let outcome = timeout_at(deadline, exchange).await;
+    let failed = |cause| ExchangeError { at: place(url), cause };
+    outcome.unwrap_or(Err(Cause::Timeout(reach.timeout))).map_err(failed)
+}
+
+/// The bytes of what is posted, wiped when the last exchange lets go of them.
+fn wiped(content: &Secret<String>) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(content.expose().clone().into_bytes()))
+}
+
+/// A request without credentials, as every kind of exchange sends it. The URL is checked first.
 fn request(method: Method, url: &Url, content: Bytes) -> Result<Request<Full<Bytes>>, Cause> {
     check(url)?;
     let target = match url.query() {

@@ -198,6 +198,7 @@ pub(super) fn reach() -> Reach {
         tls: authority().client(),
         trust: "test".into(),
         addresses: Vec::new(),
+        plain: false,
         timeout: Duration::from_secs(10),
     }
 }

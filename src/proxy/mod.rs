@@ -53,6 +53,7 @@ use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
 use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
+use crate::issuer::AuthorizationServer;
 use crate::observe::access_log::AccessLog;
 use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
@@ -83,6 +84,8 @@ pub struct Gateway {
     pub blocklist: Arc<Blocklist>,
     /// What keeps a flood of forged logout tokens within bounds.
     pub logouts: Flood,
+    /// Postern as the issuer: logins and accounts.
+    pub authorization_server: Arc<AuthorizationServer>,
     /// Live streams, as numbers.
     pub streams: Arc<Tally>,
     /// Who was refused, and what was changed.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -13,6 +14,7 @@ use super::{Entry, Error, Found, Hit, Hits, OpenError, Page, Place};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
+mod families;
 mod once;
 
 /// Suffix → entry as JSON.
@@ -38,6 +40,8 @@ struct Inner {
     entries: RwLock<HashMap<Box<str>, Kept, foldhash::fast::RandomState>>,
     /// Held from reading what is there to changing the copy, so that both change in step.
     writing: Mutex<()>,
+    /// The latest second at which a login or a rotation was dated.
+    latest: AtomicI64,
 }
 
 /// What the copy holds of an entry.
@@ -63,6 +67,7 @@ impl Embedded {
             generation,
             entries: RwLock::new(entries),
             writing: Mutex::new(()),
+            latest: AtomicI64::new(0),
         })))
     }
 
@@ -93,6 +98,11 @@ impl Embedded {
     /// Entries held, those that are over and not yet swept included.
     pub(crate) fn len(&self) -> usize {
         self.0.read().len()
+    }
+
+    /// `now`, or the latest moment that was acted upon.
+    pub(crate) fn time(&self, now: UnixTime) -> UnixTime {
+        self.0.not_before_the_latest(now)
     }
 
     /// The id that the database was given when it was made.

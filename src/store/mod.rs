@@ -13,6 +13,10 @@ use std::time::Duration;
 pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
+pub use self::family::{
+    Advanced, Begun, Dead, Families, KeptSession, Live, Login, NewFamily, Standing, Step, Terms,
+    Trace,
+};
 pub use self::meter::{Level, Meter, Outcome};
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
@@ -26,6 +30,7 @@ use crate::token::Lookup;
 mod embedded;
 mod entry;
 mod error;
+mod family;
 mod meter;
 mod redis;
 mod settings;
@@ -315,20 +320,23 @@ impl Store {
     /// No certain answer.
     pub async fn sweep(&self, now: UnixTime) -> Result<u64, Error> {
         match &self.0 {
-            Engine::Embedded(embedded) => Ok(embedded.sweep(now).await? as u64),
+            Engine::Embedded(embedded) => {
+                Ok((embedded.sweep(now).await? + embedded.sweep_families(now).await?) as u64)
+            }
             Engine::Cluster(cluster) => cluster.sweep().await,
             Engine::Redis(redis) => redis.sweep().await,
         }
     }
 
-    /// The store's own clock, which all its gateways share; `now` for the embedded one.
+    /// The store's own clock, which all its gateways share; `now` for the embedded one, or the
+    /// latest moment at which it has dated a login or a rotation.
     ///
     /// # Errors
     ///
     /// No certain answer.
     pub async fn time(&self, now: UnixTime) -> Result<UnixTime, Error> {
         match &self.0 {
-            Engine::Embedded(_) => Ok(now),
+            Engine::Embedded(embedded) => Ok(embedded.time(now)),
             Engine::Cluster(cluster) => cluster.time().await,
             Engine::Redis(redis) => redis.time().await,
         }
@@ -370,6 +378,20 @@ impl Store {
             Engine::Embedded(_) => Ok(Vec::new()),
             Engine::Cluster(cluster) => cluster.warnings().await,
             Engine::Redis(redis) => redis.warnings().await,
+        }
+    }
+}
+
+impl Store {
+    /// What the server's settings mean for logins and refreshes, in words for the log.
+    ///
+    /// # Errors
+    ///
+    /// No answer.
+    pub async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
+        match &self.0 {
+            Engine::Embedded(_) | Engine::Cluster(_) => Ok(Vec::new()),
+            Engine::Redis(redis) => redis.issuing_warnings().await,
         }
     }
 }

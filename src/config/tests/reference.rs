@@ -73,7 +73,14 @@ fn every_key_is_documented() {
     // Tables in which operators choose the keys take any.
     let free: BTreeSet<_> = tables.iter().map(|path| tree::pattern(path)).collect();
     let free: Vec<_> = free.iter().filter(|pattern| !known.contains_key(*pattern)).collect();
-    assert_eq!(free, ["identity.headers", "routes[].require.claims", "upstreams"]);
+    let expected = [
+        "identity.headers",
+        "issuing.users.sql.columns.claims",
+        "issuing.users.upstream.claims",
+        "routes[].require.claims",
+        "upstreams",
+    ];
+    assert_eq!(free, expected);
     assert!(known.len() >= 20, "{known:#?}");
     for (table, keys) in known {
         let fixed = table.is_empty() || shape::TABLES.contains(&table.as_str());
@@ -135,12 +142,17 @@ fn the_values_called_defaults_of_entries_are_theirs() {
         "[tls]\ncertificates = [{ cert = \"c\", key = \"k\" }]\n[[issuers]]\nname = \"main\"\n\
          issuer = \"https://auth.example.com\"\naudiences = \"https://api.example.com\"\n\
          algorithms = [\"RS256\", \"ES256\"]\njwks_url = \"https://auth.example.com/jwks.json\"\n\
+         [issuing]\nissuer = \"https://login.example.com\"\n\
+         audiences = \"https://api.example.com\"\n[[issuing.keys]]\nkid = \"2026-11\"\n\
+         algorithm = \"ES256\"\nprivate_key_file = \"../certs/issuing.pem\"\n\
+         [issuing.users]\nfile = \"users\"\n\
          [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n[[routes]]\nname = \"admin\"\n\
          path = \"/api/admin/*\"\nupstream = \"orders\"\n",
     );
     let bare = bare.expect("valid").config;
     let shown = read(REFERENCE).expect("valid").config;
     assert_eq!(shown.issuers[0], bare.issuers[0]);
+    assert_eq!(shown.issuing, bare.issuing);
     assert_eq!(shown.upstreams, bare.upstreams);
     let shown = shown.routes[1].get_ref();
     let default = bare.routes[0].get_ref();

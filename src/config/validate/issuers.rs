@@ -18,7 +18,7 @@ pub(super) fn validate(issuers: &[Spanned<Issuer>], problems: &mut Problems) {
         if issuer.name.get_ref() == "local" {
             problems.push(Problem::at(
                 issuer.name.span(),
-                "`local` is the name of the issuer that Postern itself will be",
+                "`local` is the name of the issuer that Postern itself is: see [issuing]",
             ));
         }
         if let ListOrOff::On(audiences) = &issuer.audiences {

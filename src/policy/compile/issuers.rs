@@ -67,6 +67,7 @@ fn entry(raw: &config::Issuer, context: Context<'_>, problems: &mut Problems) ->
             config::TokenType::Any => TokenType::Any,
             config::TokenType::AtJwt => TokenType::AtJwt,
         },
+        renewable: None,
         backchannel_logout: raw
             .backchannel_logout
             .as_ref()

@@ -1,6 +1,7 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
 mod issuers;
+mod issuing;
 mod providers;
 mod routes;
 mod upstreams;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identity::{IdentityHeaders, Preset};
+use super::issuing::Issuing;
 use super::origin::Origin;
 use super::own_paths::OwnPaths;
 use super::reserved::ReservedNames;
@@ -59,7 +61,8 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let mut problems = Problems::new();
     let tls = tls_server(config, context, &mut problems);
     let upstreams = upstreams::compile(config, context, &mut problems);
-    let issuers = issuers(config, context, &mut problems);
+    let issuing = issuing::compile(config, context, &mut problems);
+    let issuers = issuers(config, context, issuing.as_ref(), &mut problems);
     let routes = routes::compile(config, context, &upstreams, &mut problems);
     let tables = routes::tables(config, &mut problems);
     let identity = identity(config, &mut problems);
@@ -80,6 +83,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         own_paths: own_paths(config),
         routes,
         issuers,
+        issuing: issuing.map(Arc::new),
         key_sources: providers.key_sources,
         introspections: providers.introspections,
         reserved,
@@ -163,10 +167,17 @@ fn tls_server(
 fn issuers(
     config: &Config,
     context: Context<'_>,
+    issuing: Option<&Issuing>,
     problems: &mut Problems,
 ) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
     let mut compiled = issuers::compile(config, context, problems);
+    // Without a key it verifies nothing: it could not be read, or only a command knows it.
+    let issuing = issuing.filter(|issuing| !issuing.keys.is_empty());
+    match issuing.map(Issuing::verifier).transpose() {
+        Ok(local) => compiled.entries.extend(local),
+        Err(error) => problems.push(Problem::new(format!("[issuing] {error}"))),
+    }
     let extra: Vec<ExtraKey> = config
         .revocation
         .extra_keys

@@ -112,6 +112,7 @@ impl<'c> Providers<'c> {
             tls,
             trust: ca.map_or_else(Box::default, |ca| ca.display().to_string().into()),
             addresses: raw.provider_addresses.iter().map(|network| network.0).collect(),
+            plain: false,
             timeout: raw.timeout.get_ref().get(),
         })
     }

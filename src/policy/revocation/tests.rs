@@ -263,3 +263,40 @@ fn only_what_was_asked_is_sent() {
     let sent = serde_json::to_value(asked).unwrap();
     assert_eq!(sent, json!({"sub": "alice", "reason": ""}));
 }
+
+/// Our own tokens: what speaks about a login outlives every renewal of it, and is dated by the
+/// store's clock alone, so that a new login works at once (design, sections 4 and 6).
+#[test]
+fn revocations_of_our_own_logins_outlive_their_renewals() {
+    let own = issuers(vec![entry("local", |settings| {
+        settings.max_lifetime = Some(Duration::from_secs(900));
+        settings.renewable = Some(Duration::from_secs(30 * DAY));
+    })]);
+    let token = Duration::from_secs(960);
+    let login = Duration::from_secs(30 * DAY + 960);
+    let asked = |kind: &str, more: Value| {
+        let mut body = json!({ kind: if kind == "issuer" { A } else { "x" } });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        of(&serde_json::from_value(body).unwrap(), "alice", &own, NOW)
+    };
+    for (kind, end) in [
+        ("client", End::For(login)),
+        ("issuer", End::Never),
+        ("jti", End::For(token)),
+        ("kid", End::Never),
+        ("sid", End::For(login)),
+        ("sub", End::For(login)),
+    ] {
+        let revocation = asked(kind, json!({})).unwrap();
+        assert_eq!(revocation.end, end, "{kind}");
+        let now = IssuedBefore::Now { leeway: Duration::ZERO };
+        let dated = ["client", "sub"].contains(&kind);
+        assert_eq!(revocation.issued_before, dated.then_some(now), "{kind}");
+    }
+    let short = asked("sub", json!({ "for": "1h" }));
+    assert!(matches!(short, Err(AskedError::SpanTooShort(least)) if least == login));
+    assert!(asked("jti", json!({ "for": "1h" })).is_ok());
+    // A login of last week may be renewed still.
+    let week = NOW.0 - 7 * 24 * 3600;
+    assert!(asked("sub", json!({ "issued_before": week })).is_ok());
+}

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// As for a provider: http on loopback alone.
+fn allowed(
+    url: &Url,
+    found: &[SocketAddr],
+    listed: &[IpNet],
+) -> Result<Vec<SocketAddr>, AddressError> {
+    super::allowed(url, found, listed, false)
+}
+
 fn url(text: &str) -> Url {
     text.parse().unwrap()
 }
@@ -194,4 +203,21 @@ async fn the_connection_goes_to_the_checked_address() {
     drop(listener);
     let error = connect(&here, &reach, deadline).await.unwrap_err();
     assert!(matches!(error, AddressError::Connect { .. }), "{error}");
+}
+
+/// A service of one's own may be spoken to without TLS where the operator listed its network, and
+/// nowhere else.
+#[test]
+fn http_goes_to_listed_networks_only_where_it_was_allowed() {
+    let listed = ["10.0.0.0/8".parse().unwrap()];
+    let app = url("http://app.internal:3000/login");
+    for (address, plain, passes) in [
+        ("10.0.0.7", true, true),
+        ("10.0.0.7", false, false),
+        ("192.168.0.7", true, false),
+        ("8.8.8.8", true, false),
+    ] {
+        let outcome = super::allowed(&app, &[at(address)], &listed, plain);
+        assert_eq!(outcome.is_ok(), passes, "{address} {plain}");
+    }
 }

@@ -12,10 +12,9 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::connection::{Connection, receive};
-use super::{Answer, Cause, ExchangeError, place, request};
+use super::{Answer, Cause, ExchangeError, place, request, wiped};
 use crate::policy::provider::Reach;
 use crate::secret::Secret;
 
@@ -122,11 +121,6 @@ impl Form<'_> {
         }
         Ok(request)
     }
-}
-
-/// The form's bytes, wiped when the last exchange lets go of them.
-fn wiped(form: &Secret<String>) -> Bytes {
-    Bytes::from_owner(Zeroizing::new(form.expose().clone().into_bytes()))
 }
 
 impl Shared {

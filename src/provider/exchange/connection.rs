@@ -109,13 +109,21 @@ pub(super) async fn receive(
     if status != StatusCode::OK {
         return Err(Cause::Status(status));
     }
+    let max_age = max_age(response.headers());
+    Ok(Answer { status, url: url.clone(), max_age, body: content(response, bytes_max).await? })
+}
+
+/// Reads a response's content to its end, whatever its status.
+pub(super) async fn content(
+    response: Response<Incoming>,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Cause> {
     let (head, body) = response.into_parts();
     let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Cause::Encoding);
     }
-    let max_age = max_age(&head.headers);
-    Ok(Answer { status, url: url.clone(), max_age, body: read(body, bytes_max).await? })
+    read(body, bytes_max).await
 }
 
 async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Cause> {

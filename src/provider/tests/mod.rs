@@ -41,6 +41,7 @@ pub(super) fn key_source(entry: &str) -> KeySource {
             tls: tls(),
             trust: "".into(),
             addresses: Vec::new(),
+            plain: false,
             timeout: Duration::from_secs(5),
         },
         algorithms: vec![Algorithm::ES256],

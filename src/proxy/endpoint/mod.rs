@@ -4,8 +4,18 @@
 //! upstream. An endpoint decides nothing about other requests.
 
 mod backchannel_logout;
+mod csrf;
 mod flood;
 mod form;
+mod introspect;
+mod login;
+mod login_page;
+mod logout;
+mod published;
+mod refresh;
+mod revoke;
+mod sessions;
+mod token;
 
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
@@ -25,29 +35,84 @@ use crate::policy::Snapshot;
 enum Endpoint {
     /// OpenID Connect Back-Channel Logout 1.0.
     BackchannelLogout,
+    /// The double-submit token of a browser's session.
+    Csrf,
+    /// RFC 7662.
+    Introspect,
+    /// The public keys (RFC 7517).
+    Jwks,
+    /// A name and a password for tokens; and the page that asks for them.
+    Login,
+    /// Ends one's own session, or all.
+    Logout,
+    /// A refresh token for new tokens.
+    Refresh,
+    /// RFC 7009.
+    Revoke,
+    /// One's own sessions.
+    Sessions,
+    /// One of one's own sessions.
+    Session,
+    /// RFC 6749 §3.2.
+    Token,
+}
+
+/// One request for an endpoint.
+struct Call<'r> {
+    head: &'r Head,
+    parts: &'r Parts,
+    inbound: Inbound,
+    /// The largest body.
+    bytes_max: usize,
 }
 
 impl Endpoint {
     /// The endpoint of this path (behind the prefix), where the configuration offers it.
     fn find(rest: &str, policy: &Snapshot) -> Option<Self> {
+        let issues = policy.issuing.is_some();
         match rest {
             "/backchannel-logout" if policy.issuers.take_logouts() => Some(Self::BackchannelLogout),
+            "/csrf" if issues => Some(Self::Csrf),
+            "/introspect" if issues => Some(Self::Introspect),
+            "/jwks.json" if issues => Some(Self::Jwks),
+            "/login" if issues => Some(Self::Login),
+            "/logout" if issues => Some(Self::Logout),
+            "/refresh" if issues => Some(Self::Refresh),
+            "/revoke" if issues => Some(Self::Revoke),
+            "/sessions" if issues => Some(Self::Sessions),
+            "/token" if issues => Some(Self::Token),
+            below if issues && session_named(below).is_some() => Some(Self::Session),
             _ => None,
         }
     }
 
     const fn methods(self) -> &'static [Method] {
         match self {
-            Self::BackchannelLogout => &[Method::POST],
+            Self::Csrf | Self::Jwks | Self::Sessions => &[Method::GET, Method::HEAD],
+            Self::Login => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Session => &[Method::DELETE],
+            Self::BackchannelLogout
+            | Self::Introspect
+            | Self::Logout
+            | Self::Refresh
+            | Self::Revoke
+            | Self::Token => &[Method::POST],
         }
     }
 
     /// The largest body.
     const fn bytes_max(self) -> usize {
         match self {
-            Self::BackchannelLogout => 16 * 1024,
+            Self::Csrf | Self::Jwks | Self::Session | Self::Sessions => 0,
+            Self::Login | Self::Logout | Self::Refresh => 8 * 1024,
+            Self::BackchannelLogout | Self::Introspect | Self::Revoke | Self::Token => 16 * 1024,
         }
     }
+}
+
+/// The sid in `/sessions/{sid}`.
+fn session_named(rest: &str) -> Option<&str> {
+    rest.strip_prefix("/sessions/").filter(|sid| !sid.is_empty() && !sid.contains('/'))
 }
 
 /// Answers a request for one of the gateway's own paths. Its client is known, and what it may not
@@ -73,10 +138,23 @@ pub(super) async fn answer(
     }
     let bytes_max = endpoint.bytes_max();
     let inbound = Inbound::new(body, &parts.headers, Some(bytes_max as u64))?;
+    let call = Call { head, parts, inbound, bytes_max };
     match endpoint {
         Endpoint::BackchannelLogout => {
+            let Call { inbound, .. } = call;
             backchannel_logout::answer(trip, &parts.headers, inbound, bytes_max).await
         }
+        Endpoint::Csrf => csrf::answer(trip, call).await,
+        Endpoint::Introspect => introspect::answer(trip, call).await,
+        Endpoint::Jwks => published::jwks(trip),
+        Endpoint::Login if parts.method == Method::POST => login::answer(trip, call).await,
+        Endpoint::Login => login_page::answer(trip, call).await,
+        Endpoint::Logout => logout::answer(trip, call).await,
+        Endpoint::Refresh => refresh::answer(trip, call).await,
+        Endpoint::Revoke => revoke::answer(trip, call).await,
+        Endpoint::Session => sessions::end_one(trip, call).await,
+        Endpoint::Sessions => sessions::list(trip, call).await,
+        Endpoint::Token => token::answer(trip, call).await,
     }
 }
 

@@ -9,6 +9,7 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use super::lookup::generation_text;
+use super::warnings::Kind;
 use super::{Redis, answer};
 use crate::store::{Entry, Error, Host, Page, Record};
 use crate::time::UnixTime;
@@ -288,6 +289,12 @@ impl Redis {
     pub(in crate::store) async fn warnings(&self) -> Result<Vec<String>, Error> {
         let answers = self.ask(&super::warnings::question(self.kind)).await?;
         Ok(super::warnings::judge(self.kind, answers))
+    }
+
+    /// The same for logins and refreshes.
+    pub(in crate::store) async fn issuing_warnings(&self) -> Result<Vec<String>, Error> {
+        let answers = self.ask(&super::warnings::question(Kind::Single)).await?;
+        Ok(super::warnings::judge_issuing(answers))
     }
 
     fn entry_key(&self, suffix: &str) -> String {

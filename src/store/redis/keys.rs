@@ -19,6 +19,12 @@ pub(super) struct Names {
     pub(super) revoked: String,
     /// `{prefix}limit:`
     pub(super) limit: String,
+    /// `{prefix}refresh:`
+    pub(super) family: String,
+    /// `{prefix}session:`
+    pub(super) session: String,
+    /// `{prefix}sessions:`, the list of a subject's families
+    pub(super) subject: String,
     /// `{prefix}`
     pub(super) prefix: String,
     /// `{prefix}canary:`
@@ -34,6 +40,9 @@ impl Names {
             index: format!("{entry}index"),
             revoked: format!("{entry}revoked"),
             limit: format!("{prefix}limit:"),
+            family: format!("{prefix}refresh:"),
+            session: format!("{prefix}session:"),
+            subject: format!("{prefix}sessions:"),
             prefix: prefix.to_owned(),
             canary: format!("{prefix}canary:"),
             entry,

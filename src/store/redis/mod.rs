@@ -13,6 +13,7 @@ use self::connect::Connector;
 pub use self::counter::Counter;
 #[cfg(test)]
 pub(crate) use self::counter::{OUTCOME_MAX, tests::Bench};
+pub(in crate::store) use self::families::Families;
 use self::keys::Names;
 pub(in crate::store) use self::link::Arrivals;
 use self::link::Link;
@@ -29,6 +30,7 @@ mod cluster;
 mod connect;
 mod counter;
 mod entries;
+mod families;
 mod keys;
 mod link;
 mod lookup;

@@ -94,6 +94,27 @@ fn beside_crashes(kind: Kind, setting: Option<&str>) -> Option<&'static str> {
     }
 }
 
+/// What the same answers mean for logins; empty when all is well, and when they could not be read,
+/// which [`judge`] tells.
+pub(super) fn judge_issuing(answers: Vec<Value>) -> Vec<String> {
+    let settings: Option<Vec<String>> = answers.into_iter().map(setting).collect();
+    let Some([.., append, fsync]) = settings.and_then(|s| <[String; 5]>::try_from(s).ok()) else {
+        return Vec::new();
+    };
+    if append == "yes" && fsync == "always" {
+        return Vec::new();
+    }
+    let what = if append == "yes" {
+        format!("appendfsync is {fsync}")
+    } else {
+        "appendonly is no".to_owned()
+    };
+    vec![format!(
+        "[issuing] {what}: a crash of the store may forget the last logins and refreshes, and \
+         those users log in again; set appendonly yes and appendfsync always if that is too much"
+    )]
+}
+
 /// The value in an answer to `CONFIG GET`.
 fn setting(answer: Value) -> Option<String> {
     let value = match answer::checked(answer).ok()? {

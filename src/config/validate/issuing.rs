@@ -1,0 +1,190 @@
+//! `[issuing]`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::super::Config;
+use super::super::duration::Period;
+use super::super::issuing::{Issuing, IssuingKey};
+use super::super::problem::{Problem, Problems};
+use super::super::store::StoreUrl;
+use super::{SecretKeys, distinct};
+use crate::token::Algorithm;
+
+/// The longest grace: long enough for a retry over a bad line, too short for a thief's convenience.
+const GRACE_MAX: (Duration, &str) = (Duration::from_secs(60), "a minute");
+/// The longest that an access token lives: until then only the blocklist ends it.
+const ACCESS_MAX: (Duration, &str) = (Duration::from_secs(24 * 3600), "a day");
+/// The longest that a login may be renewed.
+const LOGIN_MAX: (Duration, &str) = (Duration::from_secs(366 * 24 * 3600), "366 days");
+
+pub(super) fn validate(config: &Config, problems: &mut Problems) {
+    let Some(placed) = &config.issuing else { return };
+    let issuing = placed.get_ref();
+    if issuing.audiences.is_empty() {
+        let span = issuing.audiences.span();
+        problems.push(Problem::at(span, "audiences is an empty list: nobody could take a token"));
+    }
+    distinct(issuing.audiences.spanned(), "this audience is listed twice", problems);
+    client_id(issuing, problems);
+    lifetimes(issuing, problems);
+    limits(issuing, problems);
+    keys(placed, problems);
+    others(config, issuing, problems);
+    store(config, placed, problems);
+}
+
+/// RFC 6749 §A.1; and no client can take the name of accounts' tokens for its own.
+fn client_id(issuing: &Issuing, problems: &mut Problems) {
+    let id = &issuing.client_id.get_ref().0;
+    if id.len() > 128 || !id.chars().all(|c| c.is_ascii_graphic()) {
+        problems.push(
+            Problem::at(issuing.client_id.span(), "this is no client id")
+                .help("write 1 to 128 visible ASCII characters"),
+        );
+    }
+}
+
+fn lifetimes(issuing: &Issuing, problems: &mut Problems) {
+    let at_most = |name: &str, period: &Spanned<Period>, (most, words): (Duration, &str)| {
+        (period.get_ref().get() > most)
+            .then(|| Problem::at(period.span(), format!("{name} is longer than {words}")))
+    };
+    let whole = |name: &str, period: &Spanned<Period>| {
+        (period.get_ref().get().subsec_nanos() != 0).then(|| {
+            Problem::at(period.span(), format!("{name} is not in whole seconds"))
+                .help("times in tokens are whole seconds")
+        })
+    };
+    let not_above = |(name, a): (&str, &Spanned<Period>), (other, b): (&str, &Spanned<Period>)| {
+        (a.get_ref() > b.get_ref()).then(|| {
+            // Of the two, the one that stands in the file.
+            let span = if a.span().is_empty() { b.span() } else { a.span() };
+            Problem::at(span, format!("{name} is longer than {other}"))
+        })
+    };
+    let access = ("access_lifetime", &issuing.access_lifetime);
+    let idle = ("refresh_idle", &issuing.refresh_idle);
+    let login = ("refresh_lifetime", &issuing.refresh_lifetime);
+    let grace = ("refresh_grace", &issuing.refresh_grace);
+    let found = [
+        at_most(access.0, access.1, ACCESS_MAX),
+        at_most(login.0, login.1, LOGIN_MAX),
+        at_most(grace.0, grace.1, GRACE_MAX),
+        not_above(access, idle),
+        not_above(idle, login),
+        not_above(grace, access),
+        whole(access.0, access.1),
+        whole(idle.0, idle.1),
+        whole(login.0, login.1),
+        whole(grace.0, grace.1),
+    ];
+    found.into_iter().flatten().for_each(|problem| problems.push(problem));
+}
+
+fn limits(issuing: &Issuing, problems: &mut Problems) {
+    for limit in &issuing.refresh_limits {
+        let by = &limit.get_ref().by;
+        if by.get_ref().account {
+            problems.push(
+                Problem::at(by.span(), "refresh_limits count by client: no account is named there")
+                    .help("write by = \"client\""),
+            );
+        }
+    }
+}
+
+fn keys(placed: &Spanned<Issuing>, problems: &mut Problems) {
+    let issuing = placed.get_ref();
+    if issuing.keys.is_empty() {
+        problems.push(
+            Problem::at(placed.span(), "[issuing] has no key to sign with")
+                .help("write [[issuing.keys]]; `postern keys generate` makes one"),
+        );
+    }
+    let mut kids = BTreeSet::new();
+    for placed in &issuing.keys {
+        let key = placed.get_ref();
+        let kid = key.kid.get_ref();
+        if kid.is_empty() || kid.len() > 1024 || kid.chars().any(char::is_control) {
+            problems.push(Problem::at(key.kid.span(), "this is no key id"));
+        }
+        if !kids.insert(kid) {
+            let message = format!("another issuing key has the kid {kid:?}");
+            problems.push(Problem::at(key.kid.span(), message));
+        }
+        one_key(placed, problems);
+    }
+    let is_hmac = |key: &&Spanned<IssuingKey>| key.get_ref().algorithm.get_ref().is_hmac();
+    if let Some(first) = issuing.keys.iter().find(is_hmac)
+        && !issuing.keys.iter().all(|key| is_hmac(&key))
+    {
+        let place = first.get_ref().algorithm.span();
+        problems.push(
+            Problem::at(place, "HMAC and public-key algorithms never share an issuer's keys")
+                .help("change over at once: logins go on, access tokens are made anew"),
+        );
+    }
+}
+
+fn one_key(placed: &Spanned<IssuingKey>, problems: &mut Problems) {
+    let key = placed.get_ref();
+    let algorithm = key.algorithm.get_ref();
+    let offered = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256];
+    if !offered.contains(&algorithm.0) {
+        problems.push(
+            Problem::at(key.algorithm.span(), format!("{} is not issued", algorithm.as_str()))
+                .help("write RS256, ES256, EdDSA or HS256"),
+        );
+    }
+    SecretKeys {
+        stem: "private_key",
+        file: &key.private_key_file,
+        env: &key.private_key_env,
+        command: &key.private_key_command,
+    }
+    .validate(problems);
+    SecretKeys {
+        stem: "secret",
+        file: &key.secret_file,
+        env: &key.secret_env,
+        command: &key.secret_command,
+    }
+    .validate(problems);
+    let (name, hmac) = (algorithm.as_str(), algorithm.is_hmac());
+    let wanted = if hmac { "secret_file" } else { "private_key_file" };
+    let message = match (key.private_key().is_some(), key.secret().is_some()) {
+        (true, true) => "a key is either private or a shared secret, not both".to_owned(),
+        (false, false) => format!("this {name} key has nothing to sign with"),
+        (true, false) if hmac => format!("{name} signs with a secret, not with a private key"),
+        (false, true) if !hmac => format!("{name} signs with a private key, not with a secret"),
+        (true, false) | (false, true) => return,
+    };
+    let help = format!("write {wanted} = \"FILE\"");
+    problems.push(Problem::at(placed.span(), message).help(help));
+}
+
+/// Nobody else makes tokens with our `iss`: what Postern revokes, and renews, is all of them.
+fn others(config: &Config, issuing: &Issuing, problems: &mut Problems) {
+    for placed in &config.issuers {
+        let issuer = &placed.get_ref().issuer;
+        if issuer.get_ref().on().is_some_and(|text| text.0 == issuing.issuer.get_ref().0) {
+            problems.push(
+                Problem::at(issuer.span(), "[issuing] issues with this `issuer` already")
+                    .help("leave the entry out: routes take tokens of the issuer \"local\""),
+            );
+        }
+    }
+}
+
+/// A login and the revocations that are asked about in the same step must be in one place.
+fn store(config: &Config, placed: &Spanned<Issuing>, problems: &mut Problems) {
+    if matches!(config.store.url.get_ref(), StoreUrl::Cluster { .. }) {
+        problems.push(
+            Problem::at(placed.span(), "[issuing] is not offered with a Redis Cluster")
+                .help("keep logins in a Redis behind sentinels, or in one server"),
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! A real SQLite file: what the query finds is an account, nobody, or a mistake; and names that
+//! would be SQL elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::super::hash::Hash;
+use super::super::settings::tests::compiled;
+use super::super::{Accounts, Source};
+use super::*;
+
+const PASSWORD: &str = "correct horse battery staple";
+const BCRYPT: &str = "$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy";
+const SCRYPT: &str =
+    "$scrypt$ln=5,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$O/PE5W91kFh2cnJ1CiUt50GKGzaXGDts2UqbWHbDfxo";
+const QUERY: &str = "SELECT * FROM users WHERE email = $1";
+
+async fn database(path: &Path, statements: &str) {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let statements = statements.replace('H', BCRYPT).replace("S!", SCRYPT);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await.unwrap();
+}
+
+fn accounts(path: &Path, more: &str, query: &str) -> Accounts {
+    let settings = compiled(&format!(
+        "[issuing.users]\nsql = {{ url = \"sqlite:{}\", query = \"{query}\" {more} }}\n",
+        path.display()
+    ));
+    Accounts::open(settings.unwrap(), &Handle::current()).unwrap()
+}
+
+async fn login(
+    accounts: &Accounts,
+    name: &str,
+    password: &str,
+) -> Result<Result<Account, Refused>, AccountsUnavailable> {
+    let password = Secret::new(password.to_owned());
+    let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    accounts.check(&Attempt { name, password: &password, client }).await
+}
+
+const PEOPLE: &str = "
+    CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT, roles TEXT, disabled BOOLEAN);
+    INSERT INTO users VALUES (7, 'alice@example.com', 'H', 'admin, editor', 0);
+    INSERT INTO users VALUES (8, 'bob', 'S!', '[\"a\",\"b,c\"]', 0);
+    INSERT INTO users VALUES (9, 'carol', 'H', NULL, 1);
+    INSERT INTO users VALUES (10, 'twice', 'H', '', 0);
+    INSERT INTO users VALUES (11, 'twice', 'H', '', 0);
+    INSERT INTO users VALUES (12, 'nohash', NULL, '', 0);
+    INSERT INTO users VALUES (13, 'md5', '$apr1$abcdefgh$82JubPF2dQkt1tVfvLnXS.', '', 0);
+    INSERT INTO users VALUES (14, 'costly', '$argon2id$v=19$m=4194304,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$ePtfNi94yPMHVcVQdthAbi/SDQQk3eJiZDDjz3FlkN4', '', 0);
+    INSERT INTO users VALUES (NULL, 'noid', 'H', '', 0);
+    INSERT INTO users VALUES (15, 'badroles', 'H', '[1]', 0);
+    INSERT INTO users VALUES (16, 'client:billing', 'H', 'admin', 0);
+    INSERT INTO users VALUES (17, ''' OR ''1''=''1', 'H', 'quoted', 0);
+";
+
+#[tokio::test]
+async fn who_may_log_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(&path, PEOPLE).await;
+    let accounts = accounts(&path, "", QUERY);
+    let alice = login(&accounts, "alice@example.com", PASSWORD).await.unwrap().unwrap();
+    assert_eq!((alice.subject.as_str(), alice.roles), ("7", vec!["admin".into(), "editor".into()]));
+    let bob = login(&accounts, "bob", PASSWORD).await.unwrap().unwrap();
+    assert_eq!(bob.roles, ["a", "b,c"]);
+    for (name, password, refused) in [
+        ("alice@example.com", "wrong", Refused::WrongPassword),
+        ("alice@example.com", "", Refused::WrongPassword),
+        ("Alice@example.com", PASSWORD, Refused::Unknown),
+        ("nobody", PASSWORD, Refused::Unknown),
+        ("carol", PASSWORD, Refused::Disabled),
+        ("carol", "wrong", Refused::Disabled),
+        ("twice", PASSWORD, Refused::Unusable),
+        ("nohash", "", Refused::Unusable),
+        ("md5", "x", Refused::Unusable),
+        ("costly", PASSWORD, Refused::Unusable),
+        ("noid", PASSWORD, Refused::Unusable),
+        ("badroles", PASSWORD, Refused::Unusable),
+        ("client:billing", PASSWORD, Refused::Unknown),
+        ("", PASSWORD, Refused::Unknown),
+        ("a\0b", PASSWORD, Refused::Unknown),
+        // CWE-89: a name is never SQL.
+        ("' OR '1'='1' --", PASSWORD, Refused::Unknown),
+        ("alice@example.com' --", PASSWORD, Refused::Unknown),
+        ("%", PASSWORD, Refused::Unknown),
+        ("$1", PASSWORD, Refused::Unknown),
+        ("'; DROP TABLE users; --", PASSWORD, Refused::Unknown),
+    ] {
+        let outcome = login(&accounts, name, password).await.unwrap();
+        assert_eq!(outcome.map(|account| account.name), Err(refused), "{name:?}");
+    }
+    // What looks like an injection may be a name.
+    let odd = login(&accounts, "' OR '1'='1", PASSWORD).await.unwrap().unwrap();
+    assert_eq!(odd.roles, ["quoted"]);
+    assert!(login(&accounts, "bob", PASSWORD).await.unwrap().is_ok(), "the table is still there");
+}
+
+#[tokio::test]
+async fn columns_may_have_other_names_and_become_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(
+        &path,
+        "CREATE TABLE users (login TEXT, hash TEXT, ok INTEGER, mail TEXT, age INTEGER, rights TEXT);
+         INSERT INTO users VALUES ('alice', 'H', 1, 'a@example.com', 42, 'orders:read');
+         INSERT INTO users VALUES ('bob', 'H', 0, NULL, NULL, NULL);
+         INSERT INTO users VALUES ('carol', 'H', NULL, NULL, NULL, NULL);",
+    )
+    .await;
+    let columns = ", columns = { password = \"hash\", enabled = \"ok\", permissions = \"rights\", \
+                    claims = { email = \"mail\", age = \"age\" } }";
+    let accounts = accounts(&path, columns, "SELECT * FROM users WHERE login = ?");
+    let alice = login(&accounts, "alice", PASSWORD).await.unwrap().unwrap();
+    assert_eq!((alice.subject.as_str(), alice.permissions), ("alice", vec!["orders:read".into()]));
+    assert_eq!(Value::from(alice.claims), json!({"email": "a@example.com", "age": 42}));
+    for name in ["bob", "carol"] {
+        let outcome = login(&accounts, name, PASSWORD).await.unwrap();
+        assert_eq!(outcome.map(|account| account.name), Err(Refused::Disabled), "{name}");
+    }
+    // A column that the configuration names must be there.
+    let mistaken = self::accounts(
+        &path,
+        ", columns = { password = \"hash\", roles = \"role\" }",
+        "SELECT * FROM users WHERE login = ?",
+    );
+    let outcome = login(&mistaken, "alice", PASSWORD).await.unwrap();
+    assert_eq!(outcome.map(|account| account.name), Err(Refused::Unusable));
+}
+
+/// A database that does not answer is never "wrong password".
+#[tokio::test]
+async fn what_cannot_be_asked_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let accounts = accounts(&path, ", timeout = \"300ms\"", QUERY);
+    let unreachable = Err(AccountsUnavailable::Unreachable);
+    let outcome = login(&accounts, "alice@example.com", PASSWORD).await;
+    assert_eq!(outcome.map(|_| ()), unreachable, "no file");
+    assert_eq!(accounts.look_up("alice@example.com", "7").await.map(|_| ()), unreachable);
+    assert!(!path.exists(), "nothing is made");
+    database(&path, "CREATE TABLE other (x)").await;
+    let outcome = login(&accounts, "alice@example.com", PASSWORD).await;
+    assert_eq!(outcome.map(|_| ()), unreachable, "no table");
+    // It recovers by itself.
+    database(&path, PEOPLE).await;
+    assert!(login(&accounts, "alice@example.com", PASSWORD).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn refresh_reads_roles_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(&path, PEOPLE).await;
+    let accounts = accounts(&path, "", QUERY);
+    let found = accounts.look_up("alice@example.com", "7").await.unwrap();
+    assert!(matches!(found, LookedUp::Present(account) if account.roles.len() == 2));
+    for (name, subject) in [
+        ("alice@example.com", "8"),
+        ("carol", "9"),
+        ("nobody", "1"),
+        ("twice", "10"),
+        ("client:billing", "16"),
+    ] {
+        let found = accounts.look_up(name, subject).await;
+        assert_eq!(found, Ok(LookedUp::Gone), "{name}");
+    }
+}
+
+/// Only where the configuration has a statement for it, and never over a newer hash.
+#[tokio::test]
+async fn hashes_are_made_anew_where_a_statement_says_how() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(&path, PEOPLE).await;
+    let stored = async || {
+        let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+        let query = sqlx::query_scalar("SELECT password_hash FROM users WHERE email = 'bob'");
+        let hash: String = query.fetch_one(&mut connection).await.unwrap();
+        hash
+    };
+    let without = accounts(&path, "", QUERY);
+    assert!(login(&without, "bob", PASSWORD).await.unwrap().is_ok());
+    assert_eq!(stored().await, SCRYPT);
+    let update = ", update = \"UPDATE users SET password_hash = $1 WHERE email = $2 AND \
+                  password_hash = $3\"";
+    let with = accounts(&path, update, QUERY);
+    assert!(login(&with, "bob", "wrong").await.unwrap().is_err());
+    assert!(login(&with, "bob", PASSWORD).await.unwrap().is_ok());
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while stored().await == SCRYPT {
+        assert!(std::time::Instant::now() < deadline, "the hash was not replaced");
+        tokio::task::yield_now().await;
+    }
+    assert!(stored().await.starts_with("$argon2id$"));
+    assert!(login(&with, "bob", PASSWORD).await.unwrap().is_ok());
+}
+
+/// Each kind that was seen is spent on every refusal from then on.
+#[tokio::test]
+async fn kinds_are_learned_as_they_are_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(&path, PEOPLE).await;
+    let accounts = accounts(&path, ", kinds = [\"$2b$04$\"]", QUERY);
+    let Source::Sql(sql) = &accounts.source else { panic!() };
+    let [bcrypt, scrypt] = [BCRYPT, SCRYPT].map(|hash| hash.parse::<Hash>().unwrap().work());
+    let known = |work| sql.works.lock().unwrap().contains(work);
+    assert!(known(bcrypt) && !known(scrypt));
+    drop(login(&accounts, "bob", "wrong").await);
+    assert!(known(bcrypt) && known(scrypt));
+}

@@ -1,0 +1,58 @@
+//! `[issuing]` → Postern as an issuer, with its keys read.
+
+use super::{Access, Context};
+use crate::auth::SigningKey;
+use crate::config::{self, Config, Problem, Problems, SecretSource, Spanned};
+use crate::policy::issuing::{Issuing, IssuingKey};
+
+/// `None` when there is no section, or when its keys cannot be read here: a verb that judges a
+/// stranger's configuration runs no commands.
+pub(super) fn compile(
+    config: &Config,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Issuing> {
+    let raw = config.issuing.as_ref()?.get_ref();
+    let mut keys = Vec::with_capacity(raw.keys.len());
+    for key in &raw.keys {
+        keys.extend(one(key, context, problems));
+    }
+    Some(Issuing {
+        issuer: raw.issuer.get_ref().0.clone(),
+        audiences: raw.audiences.iter().map(|text| text.0.clone()).collect(),
+        client_id: raw.client_id.get_ref().0.clone(),
+        access_lifetime: raw.access_lifetime.get_ref().get(),
+        refresh_idle: raw.refresh_idle.get_ref().get(),
+        refresh_lifetime: raw.refresh_lifetime.get_ref().get(),
+        refresh_grace: raw.refresh_grace.get_ref().get(),
+        keys,
+    })
+}
+
+fn one(
+    placed: &Spanned<config::IssuingKey>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<IssuingKey> {
+    let raw = placed.get_ref();
+    let algorithm = raw.algorithm.get_ref().0;
+    let source = if algorithm.is_hmac() { raw.secret() } else { raw.private_key() }?;
+    if context.access == Access::Offline && matches!(source, SecretSource::Command(_)) {
+        return None;
+    }
+    let mut wrong = |error: String| problems.push(Problem::at(placed.span(), error));
+    let read = source.read(context.source.dir(), context.environment);
+    let material = read.map_err(|error| wrong(error.to_string())).ok()?;
+    let key = if algorithm.is_hmac() {
+        SigningKey::from_secret(algorithm, material.expose())
+    } else {
+        SigningKey::from_pem(algorithm, material.expose())
+    };
+    // The public half is judged too: a key that nobody would take signs in vain (R16).
+    let judged = key.and_then(|key| key.verification_key(None).map(|_| key));
+    let signing = judged.map_err(|error| wrong(error.to_string())).ok()?;
+    Some(IssuingKey { kid: raw.kid.get_ref().clone(), signing })
+}
+
+#[cfg(test)]
+mod tests;

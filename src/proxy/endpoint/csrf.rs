@@ -1,0 +1,11 @@
+//! `GET {prefix}/csrf`: the double-submit token.
+
+use http::Response;
+
+use super::Call;
+use crate::body::Body;
+use crate::proxy::{Rejection, Trip};
+
+pub(super) async fn answer(_trip: &mut Trip, _call: Call<'_>) -> Result<Response<Body>, Rejection> {
+    Err(Rejection::NotFound)
+}

@@ -1,0 +1,11 @@
+//! `POST {prefix}/login`: a name and a password for tokens.
+
+use http::Response;
+
+use super::Call;
+use crate::body::Body;
+use crate::proxy::{Rejection, Trip};
+
+pub(super) async fn answer(_trip: &mut Trip, _call: Call<'_>) -> Result<Response<Body>, Rejection> {
+    Err(Rejection::NotFound)
+}

@@ -1,0 +1,431 @@
+//! Refresh families in the embedded store: the same steps as on Redis, each one transaction that is
+//! durable before it is answered, under the lock under which revocations are written.
+//!
+//! The clock is the caller's, in whole seconds; every comparison leaves room for what that cuts
+//! off. A caller's clock that lags behind a step already taken is put forward to it, so that
+//! neither a login nor a revocation can be dated before something that it followed.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{TableError, WriteTransaction};
+
+use self::row::{Judged, Row, SessionRow, State, encode, parse};
+use self::tables::{FAMILIES, SESSIONS, SUBJECTS, Tables, sids_of};
+use super::{ENTRIES, Embedded, Inner, Kept, json};
+use crate::store::family::{
+    Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step, Terms, WAIT_MAX,
+    why,
+};
+use crate::store::{Entry, Error, Record};
+use crate::time::UnixTime;
+use crate::token::Kind;
+
+mod row;
+mod tables;
+
+/// Most families held; more are refused with an error (invariant 8).
+const FAMILIES_MAX: u64 = 1_000_000;
+/// Families that one sweep removes.
+const SWEEP_FAMILIES: usize = 1_000;
+
+impl Embedded {
+    pub(in crate::store) async fn begin_family(
+        &self,
+        new: NewFamily,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Begun, Error> {
+        let terms = terms.clone();
+        self.blocking(move |inner| inner.begin_family(new, &terms, now)).await
+    }
+
+    pub(in crate::store) async fn find_family(
+        &self,
+        sid: &str,
+    ) -> Result<Result<Login, Dead>, Error> {
+        let sid = sid.to_owned();
+        let row = self.blocking(move |inner| Ok(inner.family(&sid)?.map(|row| (row, sid)))).await?;
+        Ok(row.map_or(Err(Dead::Unknown), |(row, sid)| match row.state.dead() {
+            Some(dead) => Err(dead),
+            None => Ok(row.login(sid)),
+        }))
+    }
+
+    pub(in crate::store) async fn advance_family(
+        &self,
+        login: &Login,
+        step: Step,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Advanced, Error> {
+        let (login, terms) = (login.clone(), terms.clone());
+        self.blocking(move |inner| inner.advance_family(&login, step, &terms, now)).await
+    }
+
+    pub(in crate::store) async fn end_family(
+        &self,
+        login: &Login,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<bool, Error> {
+        let (login, terms) = (login.clone(), terms.clone());
+        self.blocking(move |inner| inner.end_family(&login, &terms, now)).await
+    }
+
+    pub(in crate::store) async fn look_at_family(
+        &self,
+        sid: &str,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Result<Live, Dead>, Error> {
+        let (sid, terms) = (sid.to_owned(), terms.clone());
+        self.blocking(move |inner| {
+            let Some(row) = inner.family(&sid)? else { return Ok(Err(Dead::Unknown)) };
+            Ok(inner.live(row, &sid, &terms, now))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
+        let subject = subject.to_owned();
+        self.blocking(move |inner| inner.sids_of(&subject)).await
+    }
+
+    pub(in crate::store) async fn list_families(
+        &self,
+        subject: &str,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Vec<Live>, Error> {
+        let (subject, terms) = (subject.to_owned(), terms.clone());
+        self.blocking(move |inner| {
+            let mut live = Vec::new();
+            for sid in inner.sids_of(&subject)? {
+                let row = inner.family(&sid)?;
+                live.extend(row.and_then(|row| inner.live(row, &sid, &terms, now).ok()));
+            }
+            Ok(live)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn session(
+        &self,
+        hash: &str,
+        now: UnixTime,
+    ) -> Result<Option<KeptSession>, Error> {
+        let hash = hash.to_owned();
+        let row = self.blocking(move |inner| inner.session(&hash)).await?;
+        Ok(row.filter(|row| now.seconds() < row.until).map(|row| KeptSession {
+            sid: row.sid,
+            turn: row.turn,
+            refresh: row.refresh,
+            access: row.access,
+        }))
+    }
+
+    pub(in crate::store) async fn keep_access(
+        &self,
+        hash: &str,
+        turn: u64,
+        access: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, Error> {
+        let hash = hash.to_owned();
+        self.blocking(move |inner| inner.keep_access(&hash, turn, access, now)).await
+    }
+
+    /// Forgets families whose last token has expired; how many.
+    pub(in crate::store) async fn sweep_families(&self, now: UnixTime) -> Result<usize, Error> {
+        self.blocking(move |inner| inner.sweep_families(now)).await
+    }
+}
+
+impl Inner {
+    fn begin_family(
+        &self,
+        new: NewFamily,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Begun, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.not_before_the_latest(now);
+        let entries = Entries::of(&new.login, terms);
+        if self.holds(&entries.issuer, now) {
+            return Ok(Begun::Revoked(Kind::Issuer));
+        }
+        for (suffix, kind) in [(&entries.sub, Kind::Sub), (&entries.client, Kind::Client)] {
+            let over = self.refuses_until(suffix, now).saturating_add(1);
+            let wait = u64::try_from(over.saturating_sub(now.seconds())).unwrap_or(0);
+            match Duration::from_secs(wait) {
+                Duration::ZERO => {}
+                wait if wait <= WAIT_MAX => return Ok(Begun::Wait(wait)),
+                _ => return Ok(Begun::Revoked(kind)),
+            }
+        }
+        let NewFamily { login, current, trace, refresh } = new;
+        let until = now.plus(terms.idle.min(terms.lifetime));
+        let row = Row::begun(&login, current, trace, (now, until));
+        let transaction = self.database.begin_write()?;
+        let surplus = {
+            let mut tables = Tables::open(&transaction)?;
+            if tables.families.len()? >= FAMILIES_MAX {
+                return Err(full());
+            }
+            tables.keep(&login.sid, &row, None)?;
+            if let (Some(hash), Some(refresh)) = (&login.session, refresh) {
+                tables.keep_session(hash, &row, (&login.sid, refresh))?;
+            }
+            tables.surplus(&login, terms.per_subject, now)?
+        };
+        transaction.commit()?;
+        Ok(Begun::Kept { standing: row.standing(now), surplus })
+    }
+
+    fn advance_family(
+        &self,
+        login: &Login,
+        step: Step,
+        terms: &Terms,
+        now: UnixTime,
+    ) -> Result<Advanced, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.not_before_the_latest(now);
+        let transaction = self.database.begin_write()?;
+        let mut barred = None;
+        let advanced = {
+            let mut tables = Tables::open(&transaction)?;
+            let Some(mut row) = tables.family(&login.sid)? else {
+                return Ok(Advanced::Refused(Dead::Unknown));
+            };
+            let before = row.until;
+            row.until = row.until.min(UnixTime(row.begun).plus(terms.lifetime).seconds());
+            if let Some(dead) = self.dead(&row, &login.sid, terms, now) {
+                let Some(state) = State::of_revocation(dead) else {
+                    return Ok(Advanced::Refused(dead));
+                };
+                tables.bury(login, row, state, before)?;
+                Advanced::Refused(dead)
+            } else {
+                match row.judge(&step, terms, now) {
+                    Judged::Current => {
+                        row.rotate(&step, terms, now);
+                        tables.keep(&login.sid, &row, Some(before))?;
+                        let grace_ends = now.plus(terms.grace).seconds();
+                        tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
+                        if let (Some(hash), Some(refresh)) = (&login.session, step.refresh) {
+                            tables.keep_session(hash, &row, (&login.sid, refresh))?;
+                        }
+                        Advanced::Rotated(row.standing(now))
+                    }
+                    Judged::Again(answer) => {
+                        tables.keep(&login.sid, &row, Some(before))?;
+                        Advanced::Again { standing: row.standing(now), answer }
+                    }
+                    Judged::Reused => {
+                        tables.bury(login, row, State::Reused, before)?;
+                        barred = Some(self.bar(&transaction, login, terms, Dead::Reused, now)?);
+                        Advanced::Reused { at: now }
+                    }
+                }
+            }
+        };
+        transaction.commit()?;
+        self.remember(barred)?;
+        Ok(advanced)
+    }
+
+    fn end_family(&self, login: &Login, terms: &Terms, now: UnixTime) -> Result<bool, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.not_before_the_latest(now);
+        let transaction = self.database.begin_write()?;
+        let (was_alive, barred) = {
+            let mut tables = Tables::open(&transaction)?;
+            let row = tables.family(&login.sid)?.filter(|row| row.state == State::Live);
+            let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.until);
+            if let Some(row) = row {
+                let before = row.until;
+                tables.bury(login, row, State::Ended, before)?;
+            }
+            (was_alive, self.bar(&transaction, login, terms, Dead::Ended, now)?)
+        };
+        transaction.commit()?;
+        self.remember(Some(barred))?;
+        Ok(was_alive)
+    }
+
+    /// The caller's time, unless a later one was acted upon already.
+    pub(super) fn not_before_the_latest(&self, now: UnixTime) -> UnixTime {
+        UnixTime(self.latest.fetch_max(now.seconds(), Ordering::AcqRel).max(now.seconds()))
+    }
+
+    fn holds(&self, suffix: &str, now: UnixTime) -> bool {
+        self.read().get(suffix).is_some_and(|kept| !kept.is_over(now))
+    }
+
+    /// The last second up to which a dated entry refuses; what cannot be read refuses for ever.
+    fn refuses_until(&self, suffix: &str, now: UnixTime) -> i64 {
+        let entries = self.read();
+        let Some(kept) = entries.get(suffix).filter(|kept| !kept.is_over(now)) else { return -1 };
+        Record::parse(&kept.value).and_then(|record| record.issued_before).unwrap_or(i64::MAX)
+    }
+
+    /// Why a family gives no tokens; `None` when it is alive.
+    fn dead(&self, row: &Row, sid: &str, terms: &Terms, now: UnixTime) -> Option<Dead> {
+        if let Some(dead) = row.state.dead() {
+            return Some(dead);
+        }
+        if now.seconds() >= row.until {
+            return Some(Dead::Expired);
+        }
+        let entries = Entries::of(&row.login(sid.to_owned()), terms);
+        let kind = if self.holds(&entries.issuer, now) {
+            Kind::Issuer
+        } else if self.holds(&entries.sid, now) {
+            Kind::Sid
+        } else if row.begun <= self.refuses_until(&entries.sub, now) {
+            Kind::Sub
+        } else if row.begun <= self.refuses_until(&entries.client, now) {
+            Kind::Client
+        } else {
+            return None;
+        };
+        Some(Dead::Revoked(kind))
+    }
+
+    fn live(&self, row: Row, sid: &str, terms: &Terms, now: UnixTime) -> Result<Live, Dead> {
+        if let Some(dead) = self.dead(&row, sid, terms, now) {
+            return Err(dead);
+        }
+        Ok(Live {
+            login: row.login(sid.to_owned()),
+            standing: row.standing(now),
+            current: row.current,
+            used_at: UnixTime(row.used),
+            address: row.address,
+            user_agent: row.user_agent,
+        })
+    }
+
+    /// Puts a session on the blocklist, joined with what is there; to be remembered once the
+    /// transaction is durable.
+    fn bar(
+        &self,
+        transaction: &WriteTransaction,
+        login: &Login,
+        terms: &Terms,
+        dead: Dead,
+        now: UnixTime,
+    ) -> Result<Entry, redb::Error> {
+        let entry = Entry {
+            suffix: Entries::of(login, terms).sid,
+            record: Record {
+                reason: why(dead).to_owned(),
+                by: BY.to_owned(),
+                at: now.seconds(),
+                issued_before: None,
+            },
+            // Seconds are cut off downwards on both sides.
+            expires: Some(now.plus(terms.barred).seconds().saturating_add(2)),
+        };
+        let entry = self.joined(entry, now);
+        let mut table = transaction.open_table(ENTRIES)?;
+        table.insert(entry.suffix.as_str(), json(&entry)?.as_slice())?;
+        Ok(entry)
+    }
+
+    fn remember(&self, entry: Option<Entry>) -> Result<(), redb::Error> {
+        if let Some(entry) = entry {
+            self.write().insert(entry.suffix.as_str().into(), Kept::of(&entry)?);
+        }
+        Ok(())
+    }
+
+    fn family(&self, sid: &str) -> Result<Option<Row>, redb::Error> {
+        match self.database.begin_read()?.open_table(FAMILIES) {
+            Ok(table) => table.get(sid)?.map(|row| parse(row.value())).transpose(),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn session(&self, hash: &str) -> Result<Option<SessionRow>, redb::Error> {
+        match self.database.begin_read()?.open_table(SESSIONS) {
+            Ok(table) => table.get(hash)?.map(|row| parse(row.value())).transpose(),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sids_of(&self, subject: &str) -> Result<Vec<String>, redb::Error> {
+        match self.database.begin_read()?.open_table(SUBJECTS) {
+            Ok(table) => Ok(sids_of(&table, subject)?.into_iter().map(|(sid, _)| sid).collect()),
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn keep_access(
+        &self,
+        hash: &str,
+        turn: u64,
+        access: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<bool, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = self.database.begin_write()?;
+        {
+            let mut tables = Tables::open(&transaction)?;
+            let Some(mut row) = tables.session(hash)? else { return Ok(false) };
+            if row.turn != turn || now.seconds() >= row.until {
+                return Ok(false);
+            }
+            row.access = Some(access);
+            tables.sessions.insert(hash, encode(&row)?.as_slice())?;
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    fn sweep_families(&self, now: UnixTime) -> Result<usize, redb::Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = self.database.begin_write()?;
+        let swept = {
+            let mut tables = Tables::open(&transaction)?;
+            let over: Vec<(i64, String)> = tables
+                .ends
+                .range(..(now.seconds().saturating_add(1), ""))?
+                .take(SWEEP_FAMILIES)
+                .map(|end| end.map(|(key, _)| (key.value().0, key.value().1.to_owned())))
+                .collect::<Result<_, _>>()?;
+            for (end, sid) in &over {
+                tables.forget(*end, sid)?;
+            }
+            let answers: Vec<(i64, String, i64)> = tables
+                .answers
+                .range(..(now.seconds(), ""))?
+                .take(SWEEP_FAMILIES)
+                .map(|answer| {
+                    answer.map(|(key, at)| (key.value().0, key.value().1.to_owned(), at.value()))
+                })
+                .collect::<Result<_, _>>()?;
+            for (end, sid, rotated) in &answers {
+                tables.drop_answer(*end, sid, *rotated)?;
+            }
+            over.len() + answers.len()
+        };
+        if swept > 0 {
+            transaction.commit()?
+        } else {
+            transaction.abort()?
+        }
+        Ok(swept)
+    }
+}
+
+fn full() -> redb::Error {
+    redb::Error::Io(std::io::Error::other(format!("more than {FAMILIES_MAX} sessions")))
+}
