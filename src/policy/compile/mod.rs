@@ -1,5 +1,6 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
+mod clients;
 mod issuers;
 mod issuing;
 mod providers;
@@ -62,7 +63,9 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let tls = tls_server(config, context, &mut problems);
     let upstreams = upstreams::compile(config, context, &mut problems);
     let issuing = issuing::compile(config, context, &mut problems);
-    let issuers = issuers(config, context, issuing.as_ref(), &mut problems);
+    let extra = extra_keys(config, &mut problems);
+    let clients = clients::compile(config, context, issuing.as_ref(), &extra, &mut problems);
+    let issuers = issuers(config, context, issuing.as_ref(), extra, &mut problems);
     let routes = routes::compile(config, context, &upstreams, &mut problems);
     let tables = routes::tables(config, &mut problems);
     let identity = identity(config, &mut problems);
@@ -84,6 +87,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         routes,
         issuers,
         issuing: issuing.map(Arc::new),
+        clients: Arc::new(clients.unwrap_or_default()),
         key_sources: providers.key_sources,
         introspections: providers.introspections,
         reserved,
@@ -168,6 +172,7 @@ fn issuers(
     config: &Config,
     context: Context<'_>,
     issuing: Option<&Issuing>,
+    extra: Vec<ExtraKey>,
     problems: &mut Problems,
 ) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
@@ -178,19 +183,6 @@ fn issuers(
         Ok(local) => compiled.entries.extend(local),
         Err(error) => problems.push(Problem::new(format!("[issuing] {error}"))),
     }
-    let extra: Vec<ExtraKey> = config
-        .revocation
-        .extra_keys
-        .spanned()
-        .filter_map(|template| match template.get_ref().to_string().parse() {
-            Ok(key) => Some(key),
-            Err(error) => {
-                let error: crate::auth::ExtraKeyError = error;
-                problems.push(Problem::at(template.span(), error.to_string()));
-                None
-            }
-        })
-        .collect();
     if problems.len() > before {
         return None;
     }
@@ -204,6 +196,20 @@ fn issuers(
             None
         }
     }
+}
+
+/// The keys under which other applications revoke.
+fn extra_keys(config: &Config, problems: &mut Problems) -> Vec<ExtraKey> {
+    let templates = config.revocation.extra_keys.spanned();
+    let parsed = templates.filter_map(|template| match template.get_ref().to_string().parse() {
+        Ok(key) => Some(key),
+        Err(error) => {
+            let error: crate::auth::ExtraKeyError = error;
+            problems.push(Problem::at(template.span(), error.to_string()));
+            None
+        }
+    });
+    parsed.collect()
 }
 
 fn identity(config: &Config, problems: &mut Problems) -> IdentityHeaders {
