@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub issuing: Option<Arc<Issuing>>,
     /// Who may get tokens in its own name; nobody when Postern issues nothing.
     pub clients: Arc<Clients>,
+    /// The public URL of `[endpoints] prefix`, as far as anybody knows it.
+    pub endpoints_url: Option<String>,
     /// Where issuers publish their keys.
     pub key_sources: Vec<Arc<KeySource>>,
     /// Whom to ask about opaque tokens.

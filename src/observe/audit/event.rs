@@ -43,6 +43,8 @@ pub enum Kind {
     Stop,
     /// A live connection was closed because its token was revoked or had expired.
     StreamClosed,
+    /// A client was given a token in its own name, or asked for what it may not have.
+    Token,
 }
 
 /// What came of it.
@@ -98,6 +100,7 @@ impl Kind {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::StreamClosed => "stream_closed",
+            Self::Token => "token",
         }
     }
 }

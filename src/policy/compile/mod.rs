@@ -84,6 +84,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         folded_router: tables.folded,
         paths_fold: tables.paths_fold,
         own_paths: own_paths(config),
+        endpoints_url: endpoints_url(config),
         routes,
         issuers,
         issuing: issuing.map(Arc::new),
@@ -106,7 +107,25 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
 
 fn own_paths(config: &Config) -> OwnPaths {
     let host = config.listen.public_url.get_ref().authority().map(http::uri::Authority::host);
-    OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host)
+    let own = OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host);
+    match issuer_url(config) {
+        Some(issuer) => own.with_metadata_of(issuer.path()),
+        None => own,
+    }
+}
+
+fn issuer_url(config: &Config) -> Option<http::Uri> {
+    config.issuing.as_ref()?.get_ref().issuer.get_ref().0.parse().ok()
+}
+
+/// Below `public_url`; without one, where the issuer says that it is.
+fn endpoints_url(config: &Config) -> Option<String> {
+    let public = config.listen.public_url.get_ref().origin();
+    let origin = public.or_else(|| {
+        let issuer = issuer_url(config)?;
+        Some(format!("{}://{}", issuer.scheme_str()?, issuer.authority()?))
+    });
+    Some(format!("{}{}", origin?, config.endpoints.prefix.get_ref().as_str()))
 }
 
 fn tls_server(
