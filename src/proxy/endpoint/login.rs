@@ -110,8 +110,7 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
     let Account { name, subject, roles, permissions, claims } = account;
     let rights = Rights { roles, permissions, claims };
     let client = &*errand.issuing.client_id;
-    let login =
-        NewLogin { subject: &subject, account: &name, client, rights: &rights, browser };
+    let login = NewLogin { subject: &subject, account: &name, client, rights: &rights, browser };
     let began = errand.families.begin(login, errand.trace(), now).await;
     let issued = match began.map_err(|error| errand.unavailable(&error))? {
         Began::Issued(issued) => *issued,
