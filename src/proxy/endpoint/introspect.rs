@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::client::authenticate_registered;
-use super::oauth::{Code, document};
+use super::grant::json;
+use super::oauth::Code;
 use super::parameters::Parameters;
 use super::{Call, judged, limits, unavailable};
 use crate::auth::{ISSUER_OFF, Verified};
@@ -75,10 +76,10 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
     let token = token.ok_or_else(|| Code::InvalidRequest.because("client_form"))?;
     let response = if parameters.text("token_type_hint") == Some(REFRESH_TOKEN) {
         let found = refresh_token(trip, token, now).await?;
-        document(&found.as_ref().map_or_else(Answer::default, |found| of_login(trip, found)))
+        json(&found.as_ref().map_or_else(Answer::default, |found| of_login(trip, found)))
     } else {
         let verified = judged::judge(trip, token, now).await?;
-        document(&verified.as_deref().map_or_else(Answer::default, of_access_token))
+        json(&verified.as_deref().map_or_else(Answer::default, of_access_token))
     };
     trip.decide(Decision::Allowed("introspection"));
     Ok(response)

@@ -1,10 +1,8 @@
-//! The words of OAuth's own endpoints: how a refusal is said (RFC 6749 §5.2), and an answer.
+//! How OAuth's own endpoints refuse (RFC 6749 §5.2).
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
-use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use http::StatusCode;
 
-use crate::body::Body;
+use super::unavailable;
 use crate::proxy::Rejection;
 use crate::proxy::reject::OAuthRefusal;
 
@@ -68,12 +66,12 @@ impl Code {
     }
 }
 
-/// 200 with a document for this client alone and this once.
-pub(super) fn document(document: &impl Serialize) -> Response<Body> {
-    let mut response = Response::new(Body::full(serde_json::to_vec(document).unwrap_or_default()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    response
+/// A refusal of the endpoints beside these, in OAuth's form.
+pub(super) fn in_oauth_words(rejection: Rejection) -> Rejection {
+    match rejection {
+        Rejection::NotAccepted(reason) => Code::InvalidGrant.because(reason),
+        Rejection::StoreUnavailable(_) => unavailable("store_unavailable"),
+        Rejection::Unavailable(reason) => unavailable(reason),
+        other => other,
+    }
 }
