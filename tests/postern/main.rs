@@ -45,6 +45,7 @@ mod http_framing;
 mod http_responses;
 mod huge_bodies;
 mod identity;
+mod issuing;
 mod introspection;
 mod keys;
 mod limits;

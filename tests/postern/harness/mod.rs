@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster;
 pub mod gateway;
 pub mod h2;
+pub mod issuing;
 pub mod jwks_server;
 pub mod keycloak;
 pub mod keys;
