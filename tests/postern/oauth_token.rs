@@ -366,19 +366,16 @@ fn without_the_store_there_is_no_token() {
     let setup = setup(&app).redis(&redis).set("store", "timeout", "\"500ms\"");
     let setup = setup.set("revocation", "on_unreachable", "\"allow\"");
     let gateway = Gateway::start(&setup);
-    granted(&gateway, "billing");
+    let token = granted(&gateway, "billing");
     redis.kill();
     let signed = assertion().sign(reports());
+    let external = Token::good().sign(Key::shared("RS256"));
     for answer in [
         by(&gateway, "billing", "token", &[CREDENTIALS]),
         with_assertion(&gateway, &signed),
-        by(&gateway, "janitor", "revoke", &[("token", "a.b.c")]),
-        by(
-            &gateway,
-            "gatekeeper",
-            "introspect",
-            &[("token", &Token::good().sign(Key::shared("RS256")))],
-        ),
+        by(&gateway, "billing", "revoke", &[("token", &token)]),
+        by(&gateway, "gatekeeper", "introspect", &[("token", &token)]),
+        by(&gateway, "gatekeeper", "introspect", &[("token", &external)]),
     ] {
         let answer = refused(answer, 503, "temporarily_unavailable");
         assert_eq!(answer.header("retry-after"), Some("1"));

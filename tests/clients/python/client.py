@@ -13,12 +13,12 @@ from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata, get_well_known_url
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
 ISSUER, API = os.environ["ISSUER"], os.environ["API"]
 SECRET, OTHER = os.environ["SECRET"], os.environ["OTHER_SECRET"]
 with open(os.environ["KEY_FILE"], encoding="ascii") as file:
-    KEY = file.read()
+    KEY = ECKey.import_key(file.read())
 
 found = requests.get(get_well_known_url(ISSUER, external=True), timeout=20)
 found.raise_for_status()
