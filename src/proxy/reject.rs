@@ -55,6 +55,8 @@ pub enum Rejection {
     MethodNotAllowed(Box<str>),
     /// The host is not one that this connection's certificate covers.
     Misdirected,
+    /// What somebody logs in or refreshes with is not accepted.
+    NotAccepted(&'static str),
     /// Nobody's path.
     NotFound,
     /// An endpoint of the gateway's own refuses, in OAuth's form.
@@ -69,6 +71,8 @@ pub enum Rejection {
     TargetTooLong,
     /// The client has too many requests open.
     TooManyRequests,
+    /// Something that issuing needs cannot be asked.
+    Unavailable(&'static str),
     /// The body's media type cannot be looked into for a limit.
     UnsupportedMedia,
     /// The upstream could not be reached or what it said is not HTTP.
@@ -130,7 +134,9 @@ impl Rejection {
             Self::Csrf(_) | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::InvalidToken(_) | Self::NoToken | Self::Revoked(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken(_) | Self::NotAccepted(_) | Self::NoToken | Self::Revoked(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -139,7 +145,8 @@ impl Rejection {
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -162,6 +169,7 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BadRequest(why) | Self::InvalidRequest(why) | Self::Csrf(why) => why,
+            Self::NotAccepted(why) | Self::Unavailable(why) => why,
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::UpstreamBroken(why) | Self::UpstreamTimeout(why) => why,
             Self::BodyBroken => "body_broken",
@@ -236,7 +244,8 @@ impl Rejection {
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => {
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
             Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -253,7 +262,7 @@ impl Rejection {
     /// better token does not mend.
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::NoToken => Some(BEARER),
+            Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
             Self::InvalidRequest(_) => Some(INVALID_REQUEST),
             Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
             Self::Denied(denied) => Some(insufficient(denied.scope())),

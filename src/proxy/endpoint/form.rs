@@ -45,6 +45,13 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Whether there is any parameter of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        form_urlencoded::parse(&self.0).any(|(key, _)| key == name)
+    }
+}
+
 fn is_form(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };

@@ -5,9 +5,13 @@
 
 mod backchannel_logout;
 mod csrf;
+mod errand;
+mod fields;
 mod flood;
 mod form;
+mod grant;
 mod introspect;
+mod limits;
 mod login;
 mod login_page;
 mod logout;
