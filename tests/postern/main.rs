@@ -48,6 +48,7 @@ mod identity;
 mod introspection;
 mod keys;
 mod limits;
+mod login_clients;
 mod login_timing;
 mod logs;
 mod metrics;
