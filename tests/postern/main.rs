@@ -51,6 +51,7 @@ mod issuing;
 mod introspection;
 mod keys;
 mod limits;
+mod login_clients;
 mod login_timing;
 mod logs;
 mod metrics;
