@@ -21,7 +21,7 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 13] = [
+const REQUIRED: [(&str, &[&str]); 15] = [
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
     ("issuing", &["issuer", "audiences"]),
@@ -35,6 +35,8 @@ const REQUIRED: [(&str, &[&str]); 13] = [
     ("tls.certificates[]", &["cert", "key"]),
     ("tls.client_auth", &["mode", "ca"]),
     ("upstreams.*", &["servers"]),
+    ("upstreams.*.assertion", &["audience"]),
+    ("upstreams.*.assertion.keys[]", &["kid", "algorithm"]),
 ];
 
 /// A key of [`REQUIRED`] that is not missing where another key says so.
@@ -56,7 +58,7 @@ const STAND_INS: [(&str, &str, &str); 9] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 39] = [
+pub(super) const TABLES: [&str; 41] = [
     "admin",
     "audit",
     "auth_failures",
@@ -94,17 +96,18 @@ pub(super) const TABLES: [&str; 39] = [
     "tls.certificates[]",
     "token_cache",
     "upstreams.*",
+    "upstreams.*.assertion",
+    "upstreams.*.assertion.keys[]",
     "identity.headers",
     "routes[].require.claims",
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 5] = [
+const LATER: [(&str, &str, &str); 4] = [
     ("", "clients", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("issuing", "cookies", "leave the section out"),
-    ("upstreams.*", "assertion", "leave it out"),
 ];
 
 /// Names of keys under which a secret would stand in the file.

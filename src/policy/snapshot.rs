@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use serde_json::{Map, Value};
 
 use super::canonical::folded;
 use super::identity::IdentityHeaders;
@@ -37,6 +38,9 @@ pub struct Snapshot {
     pub issuers: Issuers,
     /// Postern as an issuer; `None` when it issues nothing.
     pub issuing: Option<Arc<Issuing>>,
+    /// The public keys of everything that the gateway signs (RFC 7517 §5): access tokens and
+    /// assertions. Each has `kid`, `alg` and `use`, no two the same `kid`; never a shared secret.
+    pub published_keys: Arc<[Map<String, Value>]>,
     /// Where issuers publish their keys.
     pub key_sources: Vec<Arc<KeySource>>,
     /// Whom to ask about opaque tokens.
