@@ -74,7 +74,7 @@ impl Endpoint {
             "/backchannel-logout" if policy.issuers.take_logouts() => Some(Self::BackchannelLogout),
             "/csrf" if issues => Some(Self::Csrf),
             "/introspect" if issues => Some(Self::Introspect),
-            "/jwks.json" if issues => Some(Self::Jwks),
+            "/jwks.json" if issues || !policy.published_keys.is_empty() => Some(Self::Jwks),
             "/login" if issues => Some(Self::Login),
             "/logout" if issues => Some(Self::Logout),
             "/refresh" if issues => Some(Self::Refresh),
