@@ -81,6 +81,7 @@ node_app() { # name, folder
 }
 node_app express tests/apps/express
 node_app oidc tests/providers/oidc
+node_app assertions-node tests/apps/assertions
 
 python_app() { # name, folder
     environment=tests/.cache/$1
@@ -93,5 +94,6 @@ python_app() { # name, folder
 }
 python_app flask tests/apps/flask
 python_app prometheus tests/prometheus
+python_app assertions tests/apps/assertions
 
 exec cargo test --locked "$@"

@@ -44,7 +44,7 @@ const REQUIRED_UNLESS: (&str, &str, (&str, &str)) =
     ("issuers[]", "algorithms", ("kind", "introspection"));
 
 /// What stands in for required keys while the rest of their table is read.
-const STAND_INS: [(&str, &str, &str); 9] = [
+const STAND_INS: [(&str, &str, &str); 10] = [
     ("issuers[]", "issuer", "https://unreadable.invalid"),
     ("issuing", "issuer", "https://unreadable.invalid"),
     ("issuing.login_limits[]", "by", "client"),
@@ -54,6 +54,7 @@ const STAND_INS: [(&str, &str, &str); 9] = [
     ("routes[]", "path", "/unreadable"),
     ("routes[].limits[]", "by", "client"),
     ("routes[].limits[]", "rate", "1/1m"),
+    ("upstreams.*.assertion", "audience", "unreadable"),
 ];
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an

@@ -72,9 +72,10 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 70] = [
+pub(super) const REFUSED: [&str; 71] = [
     "algorithm",
     "ambiguous_target",
+    "assertion_unavailable",
     "audience",
     "auth_failures",
     "authorization_not_text",
