@@ -33,8 +33,8 @@ fn compiled(more: &str) -> Result<Snapshot, String> {
     let text = format!(
         "listen.https = \"off\"\nlisten.plain = \"unix:run/p.sock\"\nlisten.public_url = \
          \"https://gw.example\"\n[upstreams.a]\nservers = \"http://127.0.0.1:1\"\n[upstreams.b]\n\
-         servers = \"http://127.0.0.1:2\"\n[[routes]]\nname = \"a\"\npath = \"/a\"\nupstream = \
-         \"a\"\n[[routes]]\nname = \"b\"\npath = \"/b\"\nupstream = \"b\"\n{more}"
+         servers = \"http://127.0.0.1:2\"\n[[routes]]\nname = \"a\"\nauth = \"none\"\npath = \"/a\"\nupstream = \
+         \"a\"\n[[routes]]\nname = \"b\"\nauth = \"none\"\npath = \"/b\"\nupstream = \"b\"\n{more}"
     );
     let environment = |_: &str| None;
     let source = Source::new("p.toml", dir.path(), text);
