@@ -254,14 +254,18 @@ fn one_for_each_token_and_route_and_never_a_decision() {
 #[test]
 fn it_ends_with_the_callers_token() {
     let (app, key) = (Upstream::start(), es256("a1"));
-    let gateway = Gateway::start(&setup(&app, &[&key]));
+    let other = "path = \"/other/*\"\nupstream = \"other\"";
+    let setup = setup(&app, &[&key]).upstream("other", &app.url()).route("other", other);
+    let gateway = Gateway::start(&setup);
     let ends = unix_now() + 20;
     let token = Token::good().claim("exp", ends).sign(Key::shared("ES256"));
     gateway.get("/api/x").bearer(&token).send().expect(200);
     let claims = verified(&jwks(&gateway), &assertion(&app)).unwrap();
     assert_eq!(claims["exp"], ends);
+    let token = Token::good().claim("iat", unix_now() - 60).claim("exp", unix_now() - 5);
+    let token = token.sign(Key::shared("ES256"));
+    gateway.get("/other/x").bearer(&token).send().expect(200);
     app.forget();
-    let token = Token::good().claim("exp", unix_now() - 5).sign(Key::shared("ES256"));
     let answer = gateway.get("/api/x").bearer(&token).send().refused(401);
     assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
     app.saw_nothing("expired, within the leeway");
