@@ -5,6 +5,7 @@
 
 mod error;
 mod jwk;
+mod pair;
 mod pem;
 mod public;
 mod publish;
