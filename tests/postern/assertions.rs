@@ -26,9 +26,11 @@ const JWKS: &str = "/_postern/jwks.json";
 /// An assertion section for the upstream `name`, signed by these keys.
 fn asserting(setup: Setup, name: &str, audience: &str, keys: &[&Key]) -> Setup {
     let section = format!("upstreams.{name}.assertion");
-    let mut setup = setup
-        .set(&section, "audience", &format!("\"{audience}\""))
-        .set(&section, "issuer", &format!("\"{GATEWAY}\""));
+    let mut setup = setup.set(&section, "audience", &format!("\"{audience}\"")).set(
+        &section,
+        "issuer",
+        &format!("\"{GATEWAY}\""),
+    );
     let mut list = Vec::new();
     for key in keys {
         let file = format!("assertion-{}.key", key.kid);
@@ -94,8 +96,11 @@ fn the_upstream_verifies_it_with_the_published_keys() {
     let app = Upstream::start();
     for algorithm in ["ES256", "EdDSA", "RS256"] {
         let key = Key::generate(algorithm, "a1");
-        let setup = setup(&app, &[&key])
-            .set("upstreams.app.assertion", "claims", "[\"email\", \"/realm/roles\", \"nobody\"]");
+        let setup = setup(&app, &[&key]).set(
+            "upstreams.app.assertion",
+            "claims",
+            "[\"email\", \"/realm/roles\", \"nobody\"]",
+        );
         let gateway = Gateway::start(&setup);
         let token = Token::good()
             .claim("email", "Zoë\r\n")
@@ -160,9 +165,11 @@ fn the_documented_snippets_verify_it_and_refuse_the_rest() {
         assert_eq!((&claims["sub"], &claims["route"]), (&json!("alice"), &json!("api")));
         let forged = {
             let claims = json!({ "iss": GATEWAY, "aud": ORDERS, "sub": "root", "route": "api" });
-            let token = claims.as_object().unwrap().iter().fold(Token::good(), |token, (n, v)| {
-                token.claim(n, v.clone())
-            });
+            let token = claims
+                .as_object()
+                .unwrap()
+                .iter()
+                .fold(Token::good(), |token, (n, v)| token.claim(n, v.clone()));
             token.header("typ", "postern-assertion+jwt").sign(&es256("a1"))
         };
         for (why, arguments, input) in [
@@ -184,7 +191,10 @@ fn clients_cannot_send_one() {
     let (app, key) = (Upstream::start(), es256("a1"));
     let token = Token::good().sign(Key::shared("ES256"));
     for (header, spellings) in [
-        ("X-Postern-Assertion", ["x-postern-assertion", "X_Postern_Assertion", "X-POSTERN.Assertion"]),
+        (
+            "X-Postern-Assertion",
+            ["x-postern-assertion", "X_Postern_Assertion", "X-POSTERN.Assertion"],
+        ),
         ("Upstream-Token", ["upstream-token", "Upstream_Token", "UPSTREAM~TOKEN"]),
     ] {
         let setup = setup(&app, &[&key])
@@ -298,9 +308,11 @@ fn it_is_no_bearer_token() {
 #[test]
 fn instead_of_the_identity_headers() {
     let (app, key) = (Upstream::start(), es256("a1"));
-    let setup = setup(&app, &[&key])
-        .set("identity", "preset", "\"envoy\"")
-        .set("upstreams.app.assertion", "identity_headers", "false");
+    let setup = setup(&app, &[&key]).set("identity", "preset", "\"envoy\"").set(
+        "upstreams.app.assertion",
+        "identity_headers",
+        "false",
+    );
     let gateway = Gateway::start(&setup);
     // A subject that no header could say is refused where headers are sent; here it is JSON.
     let token = Token::good().claim("email", "a\tb").sign(Key::shared("ES256"));
@@ -457,16 +469,21 @@ fn a_wrong_configuration_does_not_start() {
         (setup(&app, &[&key]).set(section, "claims", "[\"aud\"]"), "itself writes `aud`"),
         (setup(&app, &[&key]).set(section, "issuer", &format!("\"{ISSUER}\"")), "is the issuer of"),
         (setup(&app, &[Key::shared("ES256")]), "are verified with this key"),
-        (setup(&app, &[&key]).set(section, "header", "\"x-auth-email\""), "identity header already"),
+        (
+            setup(&app, &[&key]).set(section, "header", "\"x-auth-email\""),
+            "identity header already",
+        ),
     ] {
         let (code, said) = refuses_to_start(&setup);
         assert_eq!(code, 2, "{said}");
         assert!(said.contains(message) && said.contains("postern.toml"), "{message}: {said}");
     }
     // The public URL says who it is, and `routes` what the upstream gets.
-    let setup = setup(&app, &[&key])
-        .unset(section, "issuer")
-        .set("listen", "public_url", &format!("\"https://{HOST}\""));
+    let setup = setup(&app, &[&key]).unset(section, "issuer").set(
+        "listen",
+        "public_url",
+        &format!("\"https://{HOST}\""),
+    );
     let gateway = Gateway::start(&setup);
     let token = Token::good().sign(Key::shared("ES256"));
     gateway.get("/api/x").bearer(&token).send().expect(200);

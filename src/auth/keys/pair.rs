@@ -18,7 +18,7 @@ pub(super) enum Pair {
     /// Ed25519.
     Ed(Ed25519KeyPair),
     /// With its hash.
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     /// Of any padding and hash.
     Rsa(RsaKeyPair),
 }
@@ -40,7 +40,7 @@ impl Pair {
             | Algorithm::RS384
             | Algorithm::RS512 => return None,
         };
-        Some(Self::Hmac(hmac::Key::new(hash, secret)))
+        Some(Self::Hmac(Box::new(hmac::Key::new(hash, secret))))
     }
 
     /// The signature in JOSE's form (RFC 7518 §3). `algorithm` is the one that the key was read
@@ -52,9 +52,7 @@ impl Pair {
                 let signature = pair.sign(&random, message).map_err(|_| SignError)?;
                 Ok(signature.as_ref().to_vec())
             }
-            Self::Ed(pair) => {
-                Ok(pair.try_sign(message).map_err(|_| SignError)?.as_ref().to_vec())
-            }
+            Self::Ed(pair) => Ok(pair.try_sign(message).map_err(|_| SignError)?.as_ref().to_vec()),
             Self::Hmac(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
             Self::Rsa(pair) => {
                 let padding = padding(algorithm).ok_or(SignError)?;

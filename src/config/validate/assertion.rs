@@ -46,11 +46,10 @@ pub(super) fn validate(config: &Config, placed: &Spanned<Assertion>, problems: &
     }
     claims(assertion, problems);
     if assertion.keys.is_empty() {
-        problems.push(
-            Problem::at(placed.span(), "the assertion has no key to sign with").help(
+        problems
+            .push(Problem::at(placed.span(), "the assertion has no key to sign with").help(
                 "write [[upstreams.NAME.assertion.keys]]; `postern keys generate` makes one",
-            ),
-        );
+            ));
     }
     signing_keys::validate(&assertion.keys, "assertion", problems);
     if let Some(place) = signing_keys::mixed(&assertion.keys) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::HeaderName;
 use serde_json::{Map, Value};
 
+use super::Context;
 use super::issuing::signing_key;
 use super::upstreams::Upstreams;
-use super::Context;
 use crate::auth::{Family, Issuers, VerificationKey};
 use crate::config::{self, Bind, Config, Problem, Problems, Spanned};
 use crate::policy::assertion::Assertion;
@@ -135,7 +135,8 @@ impl Seen<'_> {
                 return Some((message, "whoever has the secret can sign: give each its own"));
             }
             if !same && *kid == self.kid && is_public(key) && is_public(&self.key) {
-                let message = format!("another key has the kid {kid:?}, of the upstream `{upstream}`");
+                let message =
+                    format!("another key has the kid {kid:?}, of the upstream `{upstream}`");
                 return Some((message, "a kid names one key in jwks.json: call one otherwise"));
             }
         }

@@ -112,7 +112,8 @@ fn route(
     let (late_limits, early_limits) = limits.into_iter().partition(Limit::needs_claims);
     let unreachable =
         raw.on_unreachable.as_ref().unwrap_or(&config.revocation.on_unreachable).get_ref();
-    let assertion = upstream.assertion.as_ref().map(|assertion| assertion.on_route(raw.name.get_ref()));
+    let assertion =
+        upstream.assertion.as_ref().map(|assertion| assertion.on_route(raw.name.get_ref()));
     let assertion = assertion.transpose().map_err(|error| {
         problems.push(Problem::at(raw.upstream.span(), error.to_string()));
     });

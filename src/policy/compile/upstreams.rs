@@ -45,8 +45,7 @@ pub(super) fn compile(config: &Config, context: Context<'_>, problems: &mut Prob
         let mut upstream = Upstream::new(servers, raw.keep_alive.get_ref().get(), series);
         if let Some(raw) = raw.assertion.as_ref().map(config::Spanned::get_ref) {
             upstream.identity_headers = *raw.identity_headers.get_ref();
-            upstream.assertion =
-                assertions::compile(raw, config, context, problems).map(Arc::new);
+            upstream.assertion = assertions::compile(raw, config, context, problems).map(Arc::new);
         }
         upstreams.insert(name.get_ref().clone(), Arc::new(upstream));
     }
