@@ -37,6 +37,7 @@ mod size;
 mod admin;
 mod assertion;
 mod audit;
+mod clients;
 mod endpoints;
 mod identity;
 mod issuer;
@@ -67,6 +68,7 @@ pub use algorithm::Algorithm;
 pub use assertion::{Assertion, Bind};
 pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
+pub use clients::{Client, ClientId, Grant, MayRevoke, Scope};
 pub use duration::{Leeway, Period, Reuse};
 pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
@@ -142,6 +144,8 @@ pub struct Config {
     pub issuers: Vec<Spanned<Issuer>>,
     /// `[issuing]`: Postern as an issuer; without it, none.
     pub issuing: Option<Spanned<Issuing>>,
+    /// `[[clients]]`: programs that get tokens in their own name, or ask about tokens.
+    pub clients: Vec<Spanned<Client>>,
     /// `[upstreams.NAME]`: the services behind.
     pub upstreams: BTreeMap<Spanned<String>, Upstream>,
     /// `[[routes]]`: which request goes where, and who may send it.

@@ -3,6 +3,7 @@
 
 mod assertion;
 mod audit;
+mod clients;
 mod endpoints;
 mod identity;
 mod issuers;
@@ -41,6 +42,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
     issuing::validate(config, problems);
+    clients::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);

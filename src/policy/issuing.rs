@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::keys::{KeyError, SigningKey};
 use crate::auth::{Algorithm, Family, IssuerSettings, TokenType};
+use crate::limit::Limit;
 
 /// The name of the issuer entry that Postern's own tokens belong to.
 pub const LOCAL: &str = "local";
@@ -33,6 +34,10 @@ pub struct Issuing {
     pub refresh_grace: Duration,
     /// The first signs; the others verify what they signed before.
     pub keys: Vec<IssuingKey>,
+    /// How often somebody may try to log in; kept in the store.
+    pub login_limits: Vec<Limit>,
+    /// How often a client may fail at refresh, token, revoke and introspect.
+    pub refresh_limits: Vec<Limit>,
 }
 
 /// One of `[[issuing.keys]]`, or of the keys of an upstream's assertion.

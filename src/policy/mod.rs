@@ -5,6 +5,7 @@
 
 pub mod assertion;
 pub mod canonical;
+mod client;
 pub mod compile;
 pub mod identity;
 mod issuing;
@@ -20,6 +21,7 @@ pub mod tls;
 pub mod trusted;
 pub mod upstream;
 
+pub use client::{Client, Clients, Credentials};
 pub use compile::{Access as FileAccess, Context, compile};
 pub use issuing::{Issuing, IssuingKey, LOCAL};
 pub use route::Route;

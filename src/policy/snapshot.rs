@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::canonical::folded;
+use super::client::Clients;
 use super::identity::IdentityHeaders;
 use super::issuing::Issuing;
 use super::origin::Origin;
@@ -41,6 +42,10 @@ pub struct Snapshot {
     /// The public keys of everything that the gateway signs (RFC 7517 §5): access tokens and
     /// assertions. Each has `kid`, `alg` and `use`, no two the same `kid`; never a shared secret.
     pub published_keys: Arc<[Map<String, Value>]>,
+    /// Who may get tokens in its own name; nobody when Postern issues nothing.
+    pub clients: Arc<Clients>,
+    /// The public URL of `[endpoints] prefix`, as far as anybody knows it.
+    pub endpoints_url: Option<String>,
     /// Where issuers publish their keys.
     pub key_sources: Vec<Arc<KeySource>>,
     /// Whom to ask about opaque tokens.

@@ -14,6 +14,7 @@ use crate::body::Body;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"postern\"");
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
@@ -57,6 +58,8 @@ pub enum Rejection {
     MethodNotAllowed(Box<str>),
     /// The host is not one that this connection's certificate covers.
     Misdirected,
+    /// What somebody logs in or refreshes with is not accepted.
+    NotAccepted(&'static str),
     /// Nobody's path.
     NotFound,
     /// An endpoint of the gateway's own refuses, in OAuth's form.
@@ -71,6 +74,8 @@ pub enum Rejection {
     TargetTooLong,
     /// The client has too many requests open.
     TooManyRequests,
+    /// Something that issuing needs cannot be asked.
+    Unavailable(&'static str),
     /// The body's media type cannot be looked into for a limit.
     UnsupportedMedia,
     /// The upstream could not be reached or what it said is not HTTP.
@@ -93,7 +98,7 @@ pub struct Limited {
 /// An error answer in the form of RFC 6749 §5.2, which other protocols have taken over.
 #[derive(Debug)]
 pub struct OAuthRefusal {
-    /// 400, 401 or 503.
+    /// 400, 401, 403 or 503.
     pub status: StatusCode,
     /// The code: `invalid_request`, `temporarily_unavailable` ...
     pub error: &'static str,
@@ -132,7 +137,9 @@ impl Rejection {
             Self::Csrf(_) | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::InvalidToken(_) | Self::NoToken | Self::Revoked(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken(_) | Self::NotAccepted(_) | Self::NoToken | Self::Revoked(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -142,7 +149,8 @@ impl Rejection {
             | Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -166,6 +174,7 @@ impl Rejection {
         match self {
             Self::BadRequest(why) | Self::InvalidRequest(why) | Self::Csrf(why) => why,
             Self::AssertionUnavailable => "assertion_unavailable",
+            Self::NotAccepted(why) | Self::Unavailable(why) => why,
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::UpstreamBroken(why) | Self::UpstreamTimeout(why) => why,
             Self::BodyBroken => "body_broken",
@@ -241,7 +250,8 @@ impl Rejection {
             | Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => {
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
             Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -258,7 +268,9 @@ impl Rejection {
     /// better token does not mend.
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::NoToken => Some(BEARER),
+            // RFC 6749 §5.2: an OAuth client says who it is.
+            Self::OAuth(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Some(BASIC),
+            Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
             Self::InvalidRequest(_) => Some(INVALID_REQUEST),
             Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
             Self::Denied(denied) => Some(insufficient(denied.scope())),

@@ -23,7 +23,9 @@ pub enum Kind {
     KeyChange,
     /// A revocation was lifted.
     Lift,
-    /// A provider's logout token was received.
+    /// Somebody logged in, or tried to.
+    Login,
+    /// Somebody ended a session of theirs or all of them, or a provider's logout token was received.
     Logout,
     /// The store has lost revocations.
     Loss,
@@ -31,10 +33,15 @@ pub enum Kind {
     Missed,
     /// The first line of a file.
     Open,
+    /// A refresh token was exchanged for new tokens, or was not accepted.
+    Refresh,
     /// The configuration was read again.
     Reload,
-    /// A line that was cut short was taken out of the file.
+    /// The file did not end as it should: a line that was cut short was taken out, lines are
+    /// missing, or there was no file.
     Repair,
+    /// A refresh token was used twice: its session was ended.
+    Reuse,
     /// A token, session, user, client, issuer or key was revoked.
     Revocation,
     /// The gateway serves.
@@ -43,6 +50,8 @@ pub enum Kind {
     Stop,
     /// A live connection was closed because its token was revoked or had expired.
     StreamClosed,
+    /// A client was given a token in its own name, or asked for what it may not have.
+    Token,
 }
 
 /// What came of it.
@@ -88,16 +97,20 @@ impl Kind {
             Self::Drain => "drain",
             Self::KeyChange => "key_change",
             Self::Lift => "lift",
+            Self::Login => "login",
             Self::Logout => "logout",
             Self::Loss => "loss",
             Self::Missed => "missed",
             Self::Open => "open",
+            Self::Refresh => "refresh",
             Self::Reload => "reload",
             Self::Repair => "repair",
+            Self::Reuse => "reuse",
             Self::Revocation => "revocation",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::StreamClosed => "stream_closed",
+            Self::Token => "token",
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Access, Context};
 use crate::auth::SigningKey;
 use crate::config::{self, Config, Problem, Problems, SecretSource, Spanned};
+use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
 use crate::policy::issuing::{Issuing, IssuingKey};
 
 /// `None` when there is no section, or when its keys cannot be read here: a verb that judges a
@@ -26,7 +27,39 @@ pub(super) fn compile(
         refresh_lifetime: raw.refresh_lifetime.get_ref().get(),
         refresh_grace: raw.refresh_grace.get_ref().get(),
         keys,
+        login_limits: limits("login_limits", &raw.login_limits, context, true),
+        refresh_limits: limits("refresh_limits", &raw.refresh_limits, context, false),
     })
+}
+
+/// `kept`: counted in the store, so that neither a restart nor another gateway forgets.
+fn limits(
+    name: &str,
+    raw: &[Spanned<config::IssuingLimit>],
+    context: Context<'_>,
+    kept: bool,
+) -> Vec<Limit> {
+    let compiled = raw.iter().enumerate().map(|(index, limit)| {
+        let limit = limit.get_ref();
+        let key = limit.by.get_ref();
+        let by: Vec<By> = [(key.client, By::Client), (key.account, By::Account)]
+            .into_iter()
+            .filter_map(|(is_part, by)| is_part.then_some(by))
+            .collect();
+        let rate = limit.rate.get_ref();
+        let quota = Quota { count: rate.count, per: rate.per };
+        let count = match limit.count {
+            config::Count::All => limit::Count::All,
+            config::Count::Failures => limit::Count::Failures,
+        };
+        // No route is called so.
+        let route = format!("[issuing] {name}");
+        let id = LimiterId { route, index, by: format!("{by:?}"), quota, count };
+        let shared = kept.then(|| Shared::new(&id, &by));
+        let limiter = context.limiters.limiter(id);
+        Limit { name: name.to_owned(), by, count, limiter, shared }
+    });
+    compiled.collect()
 }
 
 /// One key; `None` when it cannot be read here, or is none, which is a problem.
