@@ -1,5 +1,6 @@
 //! Tests of the issuer, on both stores: a real redis-server, and the embedded one.
 
+mod assertion;
 mod browser;
 mod crash;
 mod model;

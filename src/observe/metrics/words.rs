@@ -82,6 +82,7 @@ pub(super) const REFUSED: [&str; 88] = [
     "accounts_unavailable",
     "algorithm",
     "ambiguous_target",
+    "assertion_unavailable",
     "audience",
     "audit_unavailable",
     "auth_failures",
