@@ -343,7 +343,7 @@ fn issued(
     standing: Standing,
 ) -> Issued {
     let Standing { at, until, turn } = standing;
-    Issued { refresh: token.text(), session, login, at, until, turn }
+    Issued { refresh: token.text(), session, login, at, until, turn, displaced: Vec::new() }
 }
 
 /// One client, as far as that can be told: the network of its address and its `User-Agent`.

@@ -57,6 +57,9 @@ pub struct Issued {
     pub until: UnixTime,
     /// Which rotation this is; 0 for the login.
     pub turn: u64,
+    /// The sessions that this login has ended, because the subject had too many: their revocations
+    /// ([`super::Families::revocation`]) are to be handed to the blocklist.
+    pub displaced: Vec<Login>,
 }
 
 /// What became of a presented refresh token.
