@@ -115,11 +115,14 @@ impl Families {
         self.advance(presented, None, client, now).await
     }
 
-    /// Rotates the refresh token of a browser's session, which goes on under the same id.
+    /// Rotates the refresh token of a browser's session, which goes on under the same id. When
+    /// that was done since `session` was read, the answer is [`Rotation::Again`], whoever asks and
+    /// however often: a session's refresh token never leaves the store, so that one which is used
+    /// up says that another gateway was faster, and not that somebody stole it.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`]; the next request's try is then graced.
+    /// [`Unavailable`]; the session may have been renewed nevertheless.
     pub async fn renew(
         &self,
         id: &SessionId,
@@ -270,14 +273,19 @@ impl Families {
         let step = Step {
             presented: token.digest(),
             next: next.digest(),
-            answer: token.seal()?.seal(&login.sid, next.text().expose())?,
+            sealed: match id {
+                Some(id) => sealed_refresh(id, &next)?,
+                None => token.seal()?.seal(&login.sid, next.text().expose())?,
+            },
             trace: trace(client),
-            refresh: id.map(|id| sealed_refresh(id, &next)).transpose()?,
         };
         Ok(match self.store.advance(&login, step, &self.terms, now).await? {
             Advanced::Rotated(standing) => Rotation::Rotated(issued(&next, None, login, standing)),
             Advanced::Again { standing, answer } => {
-                let answer = token.seal()?.open(&login.sid, &answer);
+                let answer = match id {
+                    Some(id) => id.seal()?.open(&about("refresh", &login.sid), &answer),
+                    None => token.seal()?.open(&login.sid, &answer),
+                };
                 let next = answer.and_then(|text| RefreshToken::parse(text.expose()));
                 let next = next.ok_or(store::Error::Shape("a kept answer cannot be opened"))?;
                 Rotation::Again(issued(&next, None, login, standing))

@@ -88,12 +88,11 @@ pub struct Step {
     pub presented: String,
     /// The digest of its successor, should it become one.
     pub next: String,
-    /// The successor, sealed so that only the presented token opens it.
-    pub answer: Vec<u8>,
+    /// The successor, sealed so that only the presented token opens it; for a family with a
+    /// browser's session so that only its id does.
+    pub sealed: Vec<u8>,
     /// Where the request comes from.
     pub trace: Trace,
-    /// The successor, sealed for the browser's session that the family has.
-    pub refresh: Option<Vec<u8>>,
 }
 
 /// How a live family stands after a step.
@@ -128,15 +127,16 @@ pub enum Begun {
 pub enum Advanced {
     /// The successor is current.
     Rotated(Standing),
-    /// The token was rotated a moment ago by the same client, which gets that answer again.
+    /// The token was rotated a moment ago by the same client, which gets that answer again; or,
+    /// however long ago, by another gateway for the same browser's session.
     Again {
         /// How the family stands.
         standing: Standing,
-        /// What that rotation kept.
+        /// The current token as that rotation sealed it.
         answer: Vec<u8>,
     },
     /// The token was used up: somebody else has it. The family is dead from this step on, and its
-    /// session is on the blocklist.
+    /// session is on the blocklist. Never of a browser's session, whose tokens nobody has.
     Reused {
         /// The store's clock.
         at: UnixTime,

@@ -418,9 +418,8 @@ async fn a_repeated_step_recognises_itself() {
     let step = Step {
         presented: live.current,
         next: "next".to_owned(),
-        answer: b"sealed".to_vec(),
+        sealed: b"sealed".to_vec(),
         trace: Trace::default(),
-        refresh: None,
     };
     for _ in 0..5 {
         let advanced = families.advance(&login, step.clone(), &terms, bench.now).await.unwrap();

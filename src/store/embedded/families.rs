@@ -214,13 +214,24 @@ impl Inner {
                     Judged::Current => {
                         row.rotate(&step, terms, now);
                         tables.keep(&login.sid, &row, Some(before))?;
-                        let grace_ends = now.plus(terms.grace).seconds();
-                        tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
-                        if let (Some(hash), Some(refresh)) = (&login.session, step.refresh) {
-                            tables.keep_session(hash, &row, (&login.sid, refresh))?;
+                        match &row.session {
+                            Some(hash) => {
+                                tables.keep_session(hash, &row, (&login.sid, step.sealed))?;
+                            }
+                            None => {
+                                let grace_ends = now.plus(terms.grace).seconds();
+                                tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
+                            }
                         }
                         Advanced::Rotated(row.standing(now))
                     }
+                    Judged::Superseded(session) => match tables.session(&session)? {
+                        Some(kept) => {
+                            let standing = row.standing(now);
+                            return Ok(Advanced::Again { standing, answer: kept.refresh });
+                        }
+                        None => return Ok(Advanced::Refused(Dead::Unknown)),
+                    },
                     Judged::Again(answer) => {
                         tables.keep(&login.sid, &row, Some(before))?;
                         Advanced::Again { standing: row.standing(now), answer }

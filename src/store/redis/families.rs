@@ -117,11 +117,10 @@ impl Families {
         terms: &Terms,
     ) -> Result<Advanced, Error> {
         let mut call = Call::new(self, &self.scripts.advance, login, terms);
-        call.attempt(&step.next).text(&step.presented).text(&step.next).bytes(&step.answer);
+        call.attempt(&step.next).text(&step.presented).text(&step.next).bytes(&step.sealed);
         call.millis(terms.grace).millis(FREE).text(&RETRIES_MAX.to_string());
         call.millis(terms.idle).millis(terms.lifetime);
-        call.trace(&step.trace).bytes(step.refresh.as_deref().unwrap_or_default());
-        call.text(&entry_head(Dead::Reused));
+        call.trace(&step.trace).text(&entry_head(Dead::Reused));
         Reply::of(call.run().await?)?.advanced()
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Row {
     pub(super) user_agent: String,
 }
 
-/// What the last rotation left for retries.
+/// What the last rotation of a bearer's token left for retries.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Rotation {
     pub(super) previous: String,
@@ -62,6 +62,9 @@ pub(super) enum Judged {
     Again(Vec<u8>),
     Current,
     Reused,
+    /// An earlier token of the browser's session of this hash: a slower gateway's, not a thief's,
+    /// because a session's token never leaves the store.
+    Superseded(String),
 }
 
 impl Row {
@@ -110,6 +113,9 @@ impl Row {
         if self.current == step.presented {
             return Judged::Current;
         }
+        if let Some(session) = &self.session {
+            return Judged::Superseded(session.clone());
+        }
         let Some(rotation) = &mut self.rotation else { return Judged::Reused };
         // A clock that went back gives nobody more time than the grace.
         let age = Duration::from_secs(now.seconds().abs_diff(rotation.at));
@@ -131,9 +137,10 @@ impl Row {
         self.until = now.plus(terms.idle).seconds().min(end);
         self.used = now.seconds();
         self.turn += 1;
-        self.rotation = Some(Rotation {
-            previous: std::mem::replace(&mut self.current, step.next.clone()),
-            answer: step.answer.clone(),
+        let previous = std::mem::replace(&mut self.current, step.next.clone());
+        self.rotation = self.session.is_none().then(|| Rotation {
+            previous,
+            answer: step.sealed.clone(),
             at: now.seconds(),
             retries: 0,
             mark: step.trace.mark.clone(),

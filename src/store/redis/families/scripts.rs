@@ -119,8 +119,8 @@ return answer
 ";
 
 /// ARGV from 6: digests of the presented token and of its successor; the sealed successor; grace,
-/// the part of it that is free, retries after that; idle, lifetime; mark, address, agent; the
-/// session's sealed refresh token; the head of a blocklist entry.
+/// the part of it that is free, retries after that; idle, lifetime; mark, address, agent; the head
+/// of a blocklist entry.
 pub(super) const ADVANCE: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'current', 'previous', 'rotated',
   'retries', 'mark', 'turn', 'attempt')
@@ -139,18 +139,25 @@ if f[4] == ARGV[6] then
     'rotated', text(now), 'retries', '0', 'used', text(now), 'until', text(ends),
     'turn', text(turn), 'mark', ARGV[14], 'address', ARGV[15], 'agent', ARGV[16])
   redis.call('PEXPIRE', KEYS[1], text(life))
-  redis.call('SET', KEYS[9], ARGV[8], 'PX', ARGV[9])
   redis.call('ZADD', KEYS[7], text(ends), ARGV[1])
   if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
   if ARGV[4] == '1' then
-    redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', text(turn), 'refresh', ARGV[17])
+    redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', text(turn), 'refresh', ARGV[8])
     redis.call('HDEL', KEYS[8], 'access')
     redis.call('PEXPIRE', KEYS[8], text(life))
+  else
+    redis.call('SET', KEYS[9], ARGV[8], 'PX', ARGV[9])
   end
   return {'rotated', now, ends, turn}
 end
+if f[5] == ARGV[6] and f[4] == ARGV[7] then return {'rotated', now, ends, turn} end
+if ARGV[4] == '1' then
+  -- A session's token never leaves the store: an earlier one is a slower gateway's, not a thief's.
+  local current = redis.call('HGET', KEYS[8], 'refresh')
+  if not current then return {'unknown'} end
+  return {'again', now, ends, turn, current}
+end
 if f[5] == ARGV[6] then
-  if f[4] == ARGV[7] then return {'rotated', now, ends, turn} end
   -- A clock that went back gives nobody more time than the grace.
   local age = math.abs(now - tonumber(f[6]))
   local answer = redis.call('GET', KEYS[9])
@@ -163,7 +170,7 @@ if f[5] == ARGV[6] then
   end
 end
 bury('reused')
-bar(ARGV[18])
+bar(ARGV[17])
 return {'reused', now}
 ";
 
