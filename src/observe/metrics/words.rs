@@ -76,7 +76,7 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 88] = [
+pub(super) const REFUSED: [&str; 89] = [
     "account_gone",
     "accounts_busy",
     "accounts_unavailable",
