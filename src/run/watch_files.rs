@@ -61,6 +61,11 @@ impl WatchedFiles {
                 Some(UserSource::File(_)) | None => {}
             }
         }
+        for client in &config.clients {
+            let client = client.get_ref();
+            let files = [&client.jwks_file, &client.secret_hash_file];
+            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+        }
         let files = paths
             .into_iter()
             .map(|path| source.resolve(path))

@@ -4,6 +4,8 @@
 //! upstream. An endpoint decides nothing about other requests.
 
 mod backchannel_logout;
+mod client;
+mod client_credentials;
 mod csrf;
 mod errand;
 mod fields;
@@ -11,10 +13,14 @@ mod flood;
 mod form;
 mod grant;
 mod introspect;
+mod judged;
 mod limits;
 mod login;
 mod login_page;
 mod logout;
+mod oauth;
+mod parameters;
+mod presented;
 mod published;
 mod refresh;
 mod revoke;
@@ -33,6 +39,7 @@ use super::reject::OAuthRefusal;
 use super::{Rejection, Trip};
 use crate::body::Body;
 use crate::policy::Snapshot;
+use crate::policy::own_paths::Standing;
 
 /// What the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +66,8 @@ enum Endpoint {
     Session,
     /// RFC 6749 §3.2.
     Token,
+    /// The metadata (RFC 8414 §3).
+    WellKnown,
 }
 
 /// One request for an endpoint.
@@ -92,7 +101,9 @@ impl Endpoint {
 
     const fn methods(self) -> &'static [Method] {
         match self {
-            Self::Csrf | Self::Jwks | Self::Sessions => &[Method::GET, Method::HEAD],
+            Self::Csrf | Self::Jwks | Self::Sessions | Self::WellKnown => {
+                &[Method::GET, Method::HEAD]
+            }
             Self::Login => &[Method::GET, Method::HEAD, Method::POST],
             Self::Session => &[Method::DELETE],
             Self::BackchannelLogout
@@ -107,7 +118,7 @@ impl Endpoint {
     /// The largest body.
     const fn bytes_max(self) -> usize {
         match self {
-            Self::Csrf | Self::Jwks | Self::Session | Self::Sessions => 0,
+            Self::Csrf | Self::Jwks | Self::Session | Self::Sessions | Self::WellKnown => 0,
             Self::Login | Self::Logout | Self::Refresh => 8 * 1024,
             Self::BackchannelLogout | Self::Introspect | Self::Revoke | Self::Token => 16 * 1024,
         }
@@ -133,7 +144,10 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Rejection> {
     let own = &trip.policy.own_paths;
     let rest = own.rest(parts.uri.path()).filter(|_| own.is_served_on(&head.host()));
-    let endpoint = rest.and_then(|rest| Endpoint::find(rest, &trip.policy));
+    let endpoint = match own.standing(parts.uri.path()) {
+        Standing::WellKnown => Some(Endpoint::WellKnown),
+        _ => rest.and_then(|rest| Endpoint::find(rest, &trip.policy)),
+    };
     let endpoint = endpoint.ok_or(Rejection::NotFound)?;
     let methods = endpoint.methods();
     if !methods.contains(&parts.method) {
@@ -150,7 +164,7 @@ pub(super) async fn answer(
         }
         Endpoint::Csrf => csrf::answer(trip, call).await,
         Endpoint::Introspect => introspect::answer(trip, call).await,
-        Endpoint::Jwks => published::jwks(trip),
+        Endpoint::Jwks => published::jwks(trip, &parts.method),
         Endpoint::Login if parts.method == Method::POST => login::answer(trip, call).await,
         Endpoint::Login => login_page::answer(trip, call).await,
         Endpoint::Logout => logout::answer(trip, call).await,
@@ -159,6 +173,7 @@ pub(super) async fn answer(
         Endpoint::Session => sessions::end_one(trip, call).await,
         Endpoint::Sessions => sessions::list(trip, call).await,
         Endpoint::Token => token::answer(trip, call).await,
+        Endpoint::WellKnown => published::well_known(trip, &parts.method),
     }
 }
 
