@@ -477,3 +477,27 @@ fn keys_and_hashes_are_read_again() {
     std::thread::sleep(std::time::Duration::from_millis(2500));
     assert_eq!(status(&next), 200);
 }
+
+/// RFC 6749 §2.3.1 ("protect any endpoint utilizing it against brute force attacks"), RFC 6819
+/// §5.1.4.2: refusals are counted, by address; whoever is accepted may go on.
+#[test]
+fn guessing_is_limited() {
+    let app = Upstream::start();
+    let limit = "[{ by = \"client\", rate = \"4/1h\", count = \"failures\" }]";
+    let gateway = Gateway::start(&setup(&app).set("issuing", "refresh_limits", limit));
+    for _ in 0..6 {
+        granted(&gateway, "billing");
+        by(&gateway, "gatekeeper", "introspect", &[("token", "x")]).expect(200);
+    }
+    let wrong = basic("billing", &other().secret);
+    with_field(&gateway, &wrong, &[CREDENTIALS]).expect(401);
+    with_assertion(&gateway, "a.b.c").expect(401);
+    by(&gateway, "billing", "introspect", &[("token", "x")]).expect(403);
+    let renew = [("grant_type", "refresh_token"), ("refresh_token", "x")];
+    post(&gateway, "token", &renew).send().expect(400);
+    for endpoint in ["token", "revoke", "introspect"] {
+        let answer =
+            post(&gateway, endpoint, &[]).header("Authorization", &wrong).send().expect(429);
+        assert!(answer.header("retry-after").is_some());
+    }
+}
