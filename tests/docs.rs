@@ -293,7 +293,7 @@ fn reasons() -> BTreeSet<String> {
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
-        for before in ["because(\"", "invalid(\"", "unavailable(\""] {
+        for before in ["because(\"", "invalid(\"", "refuse(\"", "unavailable(\""] {
             take(&text, before);
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Reloader {
     pub(super) files: WatchedFiles,
     /// When to try again to read them.
     pub(super) again: Option<Instant>,
-    /// Losses of the store that are known.
+    /// Losses of the store that are written down.
     pub(super) lost: u64,
 }
 

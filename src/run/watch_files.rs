@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ClientAuth, Config, Source, Spanned, UserSource};
+use crate::config::{ClientAuth, Config, Source, UserSource};
 
 /// What tells one version of a file from another.
 type Version = Option<(u64, i64, i64, u64)>;
@@ -40,6 +40,11 @@ impl WatchedFiles {
                 paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             }
         }
+        for client in &config.clients {
+            let client = client.get_ref();
+            let files = [&client.jwks_file, &client.secret_hash_file];
+            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+        }
         if let Some(issuing) = &config.issuing {
             let issuing = issuing.get_ref();
             for key in &issuing.keys {
@@ -60,10 +65,6 @@ impl WatchedFiles {
                 }
                 Some(UserSource::File(_)) | None => {}
             }
-        }
-        for client in config.clients.iter().map(Spanned::get_ref) {
-            let files = [&client.jwks_file, &client.secret_hash_file];
-            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
         }
         let files = paths
             .into_iter()

@@ -6,11 +6,12 @@ use serde_json::json;
 use crate::harness::gateway::Gateway;
 use crate::harness::keys::Key;
 use crate::harness::oauth::{
-    AUDIENCE, ISSUER, JWT_BEARER, assertion, post, refused, reports, setup, with_assertion,
+    AUDIENCE, ISSUER, JWT_BEARER, assertion, basic, by, other, post, refused, reports, setup,
+    with_assertion,
 };
 use crate::harness::redis::Redis;
 use crate::harness::upstream::Upstream;
-use crate::harness::{each, unix_now};
+use crate::harness::{each, eventually, unix_now};
 
 const CREDENTIALS: (&str, &str) = ("grant_type", "client_credentials");
 
@@ -143,4 +144,28 @@ fn a_spent_assertion_stays_spent_over_a_restart() {
     with_assertion(&gateway, &signed).expect(200);
     let gateway = Gateway::start_in(gateway.kill(), &setup);
     refused(with_assertion(&gateway, &signed), 401, "invalid_client");
+}
+
+/// A key that leaves the client's JWKS proves nothing from the next look at the files on, and a
+/// changed secret is taken over.
+#[test]
+fn keys_and_hashes_are_read_again() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&setup(&app));
+    let next = Key::generate("EdDSA", "reports-2");
+    let file = |name: &str, text: &str| {
+        crate::harness::setup::private(&gateway.dir.path().join(name), text.as_bytes());
+    };
+    file("reports.json", &json!({ "keys": [next.jwk()] }).to_string());
+    file("billing.hash", &other().hash);
+    let status = |key: &Key| with_assertion(&gateway, &assertion().sign(key)).status;
+    eventually("the new key counts", std::time::Duration::from_secs(15), || status(&next) == 200);
+    assert_eq!(status(reports()), 401);
+    refused(by(&gateway, "billing", "token", &[CREDENTIALS]), 401, "invalid_client");
+    let field = basic("billing", &other().secret);
+    post(&gateway, "token", &[CREDENTIALS]).header("Authorization", &field).send().expect(200);
+    // A file that cannot be used changes nothing.
+    file("reports.json", "{}");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(status(&next), 200);
 }

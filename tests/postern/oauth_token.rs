@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::client::Answer;
+use crate::harness::each;
 use crate::harness::gateway::Gateway;
 use crate::harness::keys::Key;
 use crate::harness::oauth::{
@@ -12,7 +13,6 @@ use crate::harness::oauth::{
 use crate::harness::redis::Redis;
 use crate::harness::tokens::Token;
 use crate::harness::upstream::Upstream;
-use crate::harness::{each, eventually, unix_now};
 
 const CREDENTIALS: (&str, &str) = ("grant_type", "client_credentials");
 
@@ -330,29 +330,6 @@ fn a_revoked_client_gets_a_token_that_works() {
         let dead = by(&gateway, "elsewhere", "token", &[CREDENTIALS]);
         refused(dead, 400, "unauthorized_client");
     }
-}
-
-/// A key that leaves the client's JWKS proves nothing from the next look at the files on, and a
-/// changed secret is taken over.
-#[test]
-fn keys_and_hashes_are_read_again() {
-    let app = Upstream::start();
-    let gateway = Gateway::start(&setup(&app));
-    let next = Key::generate("EdDSA", "reports-2");
-    let file = |name: &str, text: &str| {
-        crate::harness::setup::private(&gateway.dir.path().join(name), text.as_bytes());
-    };
-    file("reports.json", &json!({ "keys": [next.jwk()] }).to_string());
-    file("billing.hash", &other().hash);
-    let status = |key: &Key| with_assertion(&gateway, &assertion().sign(key)).status;
-    eventually("the new key counts", std::time::Duration::from_secs(15), || status(&next) == 200);
-    assert_eq!(status(reports()), 401);
-    refused(by(&gateway, "billing", "token", &[CREDENTIALS]), 401, "invalid_client");
-    with_field(&gateway, &basic("billing", &other().secret), &[CREDENTIALS]).expect(200);
-    // A file that cannot be used changes nothing.
-    file("reports.json", "{}");
-    std::thread::sleep(std::time::Duration::from_millis(2500));
-    assert_eq!(status(&next), 200);
 }
 
 /// RFC 6749 §2.3.1 ("protect any endpoint utilizing it against brute force attacks"), RFC 6819

@@ -37,7 +37,8 @@ pub enum Kind {
     Refresh,
     /// The configuration was read again.
     Reload,
-    /// A line that was cut short was taken out of the file.
+    /// The file did not end as it should: a line that was cut short was taken out, lines are
+    /// missing, or there was no file.
     Repair,
     /// A refresh token was used twice: its session was ended.
     Reuse,
