@@ -80,7 +80,7 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 112] = [
+pub(super) const REFUSED: [&str; 113] = [
     "account_gone",
     "accounts_busy",
     "accounts_unavailable",
@@ -93,6 +93,7 @@ pub(super) const REFUSED: [&str; 112] = [
     "assertion_malformed",
     "assertion_replayed",
     "assertion_signature",
+    "assertion_unavailable",
     "audience",
     "audit_unavailable",
     "auth_failures",
