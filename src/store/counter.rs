@@ -25,15 +25,6 @@ impl Counter {
         Self(Engine::Redis(counter))
     }
 
-    /// Redis' own, for tests of it.
-    #[cfg(test)]
-    pub(super) fn of_redis(&self) -> Option<&RedisCounter> {
-        match &self.0 {
-            Engine::Redis(redis) => Some(redis),
-            Engine::Embedded(_) => None,
-        }
-    }
-
     /// Decides on one request and, when it is allowed, counts it; durable when it answers, as far
     /// as the store is.
     ///

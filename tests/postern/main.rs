@@ -59,6 +59,7 @@ mod login_clients;
 mod login_timing;
 mod logs;
 mod metrics;
+mod oauth_assertions;
 mod oauth_libraries;
 mod oauth_published;
 mod oauth_token;
