@@ -167,8 +167,8 @@ impl Families {
         Ok(self.store.keep_access(&id.hash(), turn, sealed, now).await?)
     }
 
-    /// Ends a session: no refresh any more, and its access tokens on the blocklist. Its login, when
-    /// it was alive.
+    /// Ends a session: no refresh any more, and its access tokens on the blocklist. Its login,
+    /// unless it was ended before or has been over for so long that no token of it is left.
     ///
     /// # Errors
     ///

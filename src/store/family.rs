@@ -272,7 +272,8 @@ impl Families {
         }
     }
 
-    /// Ends a family and puts its session on the blocklist; whether it was alive.
+    /// Ends a family and puts its session on the blocklist; whether it was alive, or one of its
+    /// access tokens may still have been.
     ///
     /// # Errors
     ///

@@ -24,6 +24,9 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 pub(super) const IDLE: Duration = Duration::from_secs(3600);
 pub(super) const LIFETIME: Duration = Duration::from_secs(3 * 3600);
 
+/// How long an access token of [`issuing`] may be accepted, somewhere.
+pub(super) const BARRED: Duration = Duration::from_secs(960);
+
 pub(super) fn issuing() -> Issuing {
     let signing = SigningKey::generate(Algorithm::ES256).unwrap();
     Issuing {

@@ -70,6 +70,23 @@ fn every_algorithm_is_accepted_by_the_local_issuer() {
     }
 }
 
+/// A token that outlived its login could not be revoked by ending that.
+#[test]
+fn no_token_outlives_its_login() {
+    let issuing = with(&[Algorithm::ES256]);
+    let issuers = verifier(&issuing);
+    let mint = Mint::new(issuing);
+    for (left, lives) in [(0, 0), (1, 1), (899, 899), (900, 900), (901, 900)] {
+        let until = UnixTime(NOW.0 + left);
+        let token = mint.of_login(&login(), &Rights::default(), NOW, until).unwrap();
+        assert_eq!(token.expires_at, UnixTime(NOW.0 + lives), "{left}");
+        assert_eq!(payload(token.text.expose())["exp"], json!(NOW.0 + lives));
+        assert!(verify(&issuers, token.text.expose(), NOW).is_ok(), "{left}");
+        let over = token.expires_at.plus(Duration::from_secs(30));
+        assert!(verify(&issuers, token.text.expose(), over).is_err(), "{left}");
+    }
+}
+
 /// ASVS 9.2: no other key, kid, audience, issuer or kind of token.
 #[test]
 fn nothing_else_is_accepted() {

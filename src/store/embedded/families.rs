@@ -138,7 +138,7 @@ impl Embedded {
         self.blocking(move |inner| inner.keep_access(&hash, turn, access, now)).await
     }
 
-    /// Forgets families whose last token has expired; how many.
+    /// Forgets families of which no token is left; how many.
     pub(in crate::store) async fn sweep_families(&self, now: UnixTime) -> Result<usize, Error> {
         self.blocking(move |inner| inner.sweep_families(now)).await
     }
@@ -167,8 +167,7 @@ impl Inner {
             }
         }
         let NewFamily { login, current, trace, refresh } = new;
-        let until = now.plus(terms.idle.min(terms.lifetime));
-        let row = Row::begun(&login, current, trace, (now, until));
+        let row = Row::begun(&login, current, trace, now, terms);
         let transaction = self.database.begin_write()?;
         let surplus = {
             let mut tables = Tables::open(&transaction)?;
@@ -201,13 +200,13 @@ impl Inner {
             let Some(mut row) = tables.family(&login.sid)? else {
                 return Ok(Advanced::Refused(Dead::Unknown));
             };
-            let before = row.until;
+            let before = row.forget_at;
             row.until = row.until.min(UnixTime(row.begun).plus(terms.lifetime).seconds());
             if let Some(dead) = self.dead(&row, &login.sid, terms, now) {
                 let Some(state) = State::of_revocation(dead) else {
                     return Ok(Advanced::Refused(dead));
                 };
-                tables.bury(login, row, state, before)?;
+                tables.bury(login, row, state)?;
                 Advanced::Refused(dead)
             } else {
                 match row.judge(&step, terms, now) {
@@ -237,7 +236,7 @@ impl Inner {
                         Advanced::Again { standing: row.standing(now), answer }
                     }
                     Judged::Reused => {
-                        tables.bury(login, row, State::Reused, before)?;
+                        tables.bury(login, row, State::Reused)?;
                         barred = Some(self.bar(&transaction, login, terms, Dead::Reused, now)?);
                         Advanced::Reused { at: now }
                     }
@@ -256,10 +255,9 @@ impl Inner {
         let (was_alive, barred) = {
             let mut tables = Tables::open(&transaction)?;
             let row = tables.family(&login.sid)?.filter(|row| row.state == State::Live);
-            let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.until);
+            let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.forget_at);
             if let Some(row) = row {
-                let before = row.until;
-                tables.bury(login, row, State::Ended, before)?;
+                tables.bury(login, row, State::Ended)?;
             }
             (was_alive, self.bar(&transaction, login, terms, Dead::Ended, now)?)
         };

@@ -8,7 +8,7 @@ use crate::store::family::{Dead, FREE, Login, RETRIES_MAX, Standing, Step, Terms
 use crate::time::UnixTime;
 use crate::token::Kind;
 
-/// A family as it is kept. A dead one stays as a tombstone without tokens until `until`.
+/// A family as it is kept. A dead one stays as a tombstone without tokens until `forget_at`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) state: State,
@@ -19,6 +19,8 @@ pub(super) struct Row {
     pub(super) session: Option<String>,
     pub(super) begun: i64,
     pub(super) until: i64,
+    /// Later than `until`: whose an access token is must be known as long as it lives.
+    pub(super) forget_at: i64,
     pub(super) used: i64,
     pub(super) turn: u64,
     pub(super) current: String,
@@ -72,8 +74,10 @@ impl Row {
         login: &Login,
         current: String,
         trace: Trace,
-        (at, until): (UnixTime, UnixTime),
+        at: UnixTime,
+        terms: &Terms,
     ) -> Self {
+        let until = at.plus(terms.idle.min(terms.lifetime));
         Self {
             state: State::Live,
             subject: login.subject.clone(),
@@ -83,6 +87,7 @@ impl Row {
             session: login.session.clone(),
             begun: at.seconds(),
             until: until.seconds(),
+            forget_at: forget_at(until, terms),
             used: at.seconds(),
             turn: 0,
             current,
@@ -135,6 +140,7 @@ impl Row {
     pub(super) fn rotate(&mut self, step: &Step, terms: &Terms, now: UnixTime) {
         let end = UnixTime(self.begun).plus(terms.lifetime).seconds();
         self.until = now.plus(terms.idle).seconds().min(end);
+        self.forget_at = forget_at(UnixTime(self.until), terms);
         self.used = now.seconds();
         self.turn += 1;
         let previous = std::mem::replace(&mut self.current, step.next.clone());
@@ -148,6 +154,11 @@ impl Row {
         self.address.clone_from(&step.trace.address);
         self.user_agent.clone_from(&step.trace.user_agent);
     }
+}
+
+/// Seconds are cut off downwards on both sides.
+fn forget_at(until: UnixTime, terms: &Terms) -> i64 {
+    until.plus(terms.barred).seconds().saturating_add(2)
 }
 
 impl State {
@@ -172,6 +183,7 @@ impl State {
         }
     }
 }
+
 /// A row that cannot be read is an error: dropping it would throw a user out, or worse.
 pub(super) fn parse<'r, R: Deserialize<'r>>(bytes: &'r [u8]) -> Result<R, redb::Error> {
     serde_json::from_slice(bytes).map_err(|_| redb::Error::Corrupted("an unreadable row".into()))

@@ -3,8 +3,10 @@
 //! A family's fields: `state` (`live`, or why it is dead), `subject`, `client`, `account`,
 //! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `rotated`,
 //! `retries`, `mark`, `address`, `agent`, and `attempt` (of the step that killed it). A dead family
-//! stays, as a tombstone without tokens, for as long as its last token could have been used. The
-//! sealed successor has a key of its own beside the family's, which is gone after the grace.
+//! stays, as a tombstone without tokens, for as long as its last token could have been used, and
+//! one that nobody used in time for as long as its last access token may be accepted somewhere.
+//! The sealed successor of a bearer's token has a key of its own beside the family's, which is gone
+//! after the grace.
 
 /// The store's clock. Tests put their own in its place.
 pub(super) const CLOCK: &str = r"
@@ -56,6 +58,11 @@ local function dead(state, begun, ends)
   return revoked(begun)
 end
 
+-- Keeps the family beyond its end: whose an access token is must be known as long as it lives.
+local function keep(life)
+  redis.call('PEXPIRE', KEYS[1], text(life + tonumber(ARGV[3]) * 1000))
+end
+
 -- Puts the session on the blocklist, as every other writer does: a longer life is not shortened.
 local function bar(head)
   local ttl = tonumber(ARGV[3])
@@ -100,7 +107,7 @@ redis.call('HSET', KEYS[1], 'state', 'live', 'subject', ARGV[11], 'client', ARGV
   'account', ARGV[13], 'known', ARGV[14], 'session', ARGV[18], 'begun', text(now),
   'until', text(now + life), 'used', text(now), 'turn', '0', 'current', ARGV[6],
   'mark', ARGV[15], 'address', ARGV[16], 'agent', ARGV[17])
-redis.call('PEXPIRE', KEYS[1], text(life))
+keep(life)
 if ARGV[4] == '1' then
   redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', '0', 'refresh', ARGV[19])
   redis.call('PEXPIRE', KEYS[8], text(life))
@@ -138,7 +145,7 @@ if f[4] == ARGV[6] then
   redis.call('HSET', KEYS[1], 'current', ARGV[7], 'previous', ARGV[6],
     'rotated', text(now), 'retries', '0', 'used', text(now), 'until', text(ends),
     'turn', text(turn), 'mark', ARGV[14], 'address', ARGV[15], 'agent', ARGV[16])
-  redis.call('PEXPIRE', KEYS[1], text(life))
+  keep(life)
   redis.call('ZADD', KEYS[7], text(ends), ARGV[1])
   if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
   if ARGV[4] == '1' then
@@ -178,7 +185,7 @@ return {'reused', now}
 pub(super) const END: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'until', 'attempt')
 if f[1] == 'ended' and f[3] == ARGV[5] then return {'ended', 1} end
-local alive = f[1] == 'live' and now < tonumber(f[2])
+local alive = f[1] == 'live' and now < tonumber(f[2]) + tonumber(ARGV[3]) * 1000
 if f[1] == 'live' then bury('ended') end
 bar(ARGV[6])
 return {'ended', alive and 1 or 0}
