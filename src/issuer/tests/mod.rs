@@ -2,6 +2,7 @@
 
 mod browser;
 mod crash;
+mod losses;
 mod model;
 mod rotation;
 mod tokens;

@@ -3,6 +3,10 @@
 //! about its login, the subject's list of sessions and the browser's session together, so that
 //! nothing comes in between.
 //!
+//! Nothing is decided on a server that may have forgotten revocations which this gateway remembers:
+//! a question waits until they are written back, and is asked again when a connection was made
+//! meanwhile.
+//!
 //! A step whose answer was lost may have happened. Asked again, it recognises itself by its attempt
 //! and answers what it did; a client's own retry is what the grace is for.
 
@@ -16,7 +20,7 @@ use self::reading::{Reply, login_of};
 use super::Redis;
 use super::answer;
 use super::keys::Names;
-use super::link::Link;
+use super::link::{Arrivals, Link};
 use crate::store::Error;
 use crate::store::family::{
     Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily, RETRIES_MAX,
@@ -66,6 +70,7 @@ impl Scripts {
 /// The way to families, on a connection of its own.
 pub(in crate::store) struct Families {
     link: Link,
+    arrivals: Arc<Arrivals>,
     names: Arc<Names>,
     timeout: Duration,
     scripts: Arc<Scripts>,
@@ -76,7 +81,8 @@ impl Redis {
     pub(in crate::store) fn families(&self) -> Families {
         let (connector, arrivals) = (Arc::clone(&self.connector), Arc::clone(&self.arrivals));
         Families {
-            link: Link::start(connector, arrivals, self.timeout, false),
+            link: Link::start(connector, Arc::clone(&arrivals), self.timeout, false),
+            arrivals,
             names: Arc::clone(&self.names),
             timeout: self.timeout,
             scripts: Arc::clone(&SCRIPTS),
@@ -236,12 +242,17 @@ impl Families {
 
     async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
         let deadline = Instant::now() + self.timeout;
-        let answers = self.link.ask(pipeline, deadline).await;
-        if answers.as_ref().is_err_and(|error| *error == Error::Lost) {
-            // The server restarted or closed an idle connection. Every script bears repetition.
-            return self.link.ask(pipeline, deadline).await;
+        let mut lost = false;
+        loop {
+            self.link.settled()?;
+            let arrivals = self.arrivals.asserted(deadline).await?;
+            match self.link.ask(pipeline, deadline).await {
+                // The server restarted or closed an idle connection. Every script bears repetition.
+                Err(Error::Lost) if !lost => lost = true,
+                Ok(_) if self.arrivals.count() != arrivals => {}
+                answers => return answers,
+            }
         }
-        answers
     }
 }
 

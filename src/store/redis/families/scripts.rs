@@ -94,6 +94,9 @@ pub(super) const BEGIN: &str = r"
 local known = redis.call('HMGET', KEYS[1], 'state', 'current', 'until', 'turn', 'begun')
 if known[1] then
   if known[1] ~= 'live' or known[2] ~= ARGV[6] then return {'unknown'} end
+  local kind = revoked(tonumber(known[5]))
+  if kind == 'sid' then return {'unknown'} end
+  if kind then return {kind} end
   return {'kept', tonumber(known[5]), tonumber(known[3]), tonumber(known[4])}
 end
 if redis.call('EXISTS', KEYS[5]) == 1 then return {'issuer'} end
