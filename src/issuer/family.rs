@@ -207,13 +207,18 @@ impl Families {
 
     /// The revocation of a session that was just ended or reused. It is in the store already;
     /// handed to the blocklist, it is remembered against a loss, replicated, and told to everyone
-    /// who holds a stream of that session.
+    /// who holds a stream of that session. It lasts for as long as the session could have gone on
+    /// unused: a store that loses the last moment, and with it the session's end, revives nothing.
     #[must_use]
     pub fn revocation(&self, login: &Login, reason: &str) -> Revocation {
-        let issuer = self.terms.issuer.clone();
+        let Terms { issuer, idle, lifetime, barred, .. } = &*self.terms;
         Revocation {
-            selector: Selector { kind: Kind::Sid, issuer, value: login.sid.clone() },
-            end: End::For(self.terms.barred),
+            selector: Selector {
+                kind: Kind::Sid,
+                issuer: issuer.clone(),
+                value: login.sid.clone(),
+            },
+            end: End::For((*idle.min(lifetime)).saturating_add(*barred)),
             issued_before: None,
             reason: reason.to_owned(),
             by: "postern".to_owned(),

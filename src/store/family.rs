@@ -50,8 +50,8 @@ pub struct Terms {
     pub lifetime: Duration,
     /// How long the direct predecessor gets the successor's answer again.
     pub grace: Duration,
-    /// How long a session that was ended stays on the blocklist: until its last access token has
-    /// expired everywhere.
+    /// How long after a family's end a session that was ended stays on the blocklist: until its
+    /// last access token has expired everywhere.
     pub barred: Duration,
     /// How many sessions one subject may have.
     pub per_subject: u32,

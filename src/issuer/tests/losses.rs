@@ -92,3 +92,47 @@ async fn a_restart_that_loses_a_revocation_revives_no_login() {
         .await;
     }
 }
+
+/// A store that loses its last moment has a session again that was ended or reused in it. What
+/// gateways write back refuses it for as long as it could have gone on.
+#[tokio::test]
+async fn a_lost_end_revives_no_session() {
+    for how in ["ended", "reused"] {
+        let bench = Bench::new("redis");
+        let server = bench.server.as_ref().unwrap();
+        let issued = bench.login("alice").await;
+        let first = issued.refresh.expose().clone();
+        let second = text(bench.rotate(&first, client(0)).await);
+        let key = format!("postern:refresh:{}", issued.login.sid);
+        server.run::<()>(&["COPY", &key, "before"]);
+        if how == "ended" {
+            bench.families.end(&issued.login.sid, bench.now).await.unwrap();
+        } else {
+            assert_eq!(word(&bench.rotate(&first, client(1)).await), "reused");
+        }
+        server.run::<()>(&["COPY", "before", &key, "REPLACE"]);
+        assert_eq!(word(&bench.rotate(&second, client(0)).await), "refused", "{how}");
+        let entry = format!("postern:blocklist:{}", suffix(Kind::Sid, &issued.login.sid));
+        let left = server.run::<i64>(&["TTL", &entry]);
+        let least = (IDLE + BARRED).as_secs().cast_signed();
+        assert!((least - 30..least + 2).contains(&left), "{how}: {left}");
+        let revocation = bench.families.revocation(&issued.login, how);
+        assert_eq!(revocation.end, End::For(IDLE + BARRED), "and so what gateways remember");
+    }
+    for how in ["ended", "reused"] {
+        let mut bench = Bench::new("embedded");
+        let issued = bench.login("alice").await;
+        let first = issued.refresh.expose().clone();
+        let second = text(bench.rotate(&first, client(0)).await);
+        text(bench.rotate(&second, client(0)).await);
+        if how == "ended" {
+            bench.families.end(&issued.login.sid, bench.now).await.unwrap();
+        } else {
+            assert_eq!(word(&bench.rotate(&first, client(0)).await), "reused");
+        }
+        bench.pass(IDLE + BARRED);
+        assert!(bench.is_barred(&issued.login.sid).await, "{how}");
+        bench.pass(Duration::from_secs(3));
+        assert!(!bench.is_barred(&issued.login.sid).await, "{how}: and no longer");
+    }
+}

@@ -236,8 +236,9 @@ impl Inner {
                         Advanced::Again { standing: row.standing(now), answer }
                     }
                     Judged::Reused => {
+                        let entry = bar(login, row.until, terms, Dead::Reused, now);
                         tables.bury(login, row, State::Reused)?;
-                        barred = Some(self.bar(&transaction, login, terms, Dead::Reused, now)?);
+                        barred = Some(self.keep_entry(&transaction, entry, now)?);
                         Advanced::Reused { at: now }
                     }
                 }
@@ -256,10 +257,12 @@ impl Inner {
             let mut tables = Tables::open(&transaction)?;
             let row = tables.family(&login.sid)?.filter(|row| row.state == State::Live);
             let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.forget_at);
+            let until = row.as_ref().map_or_else(|| now.seconds(), |row| row.until);
             if let Some(row) = row {
                 tables.bury(login, row, State::Ended)?;
             }
-            (was_alive, self.bar(&transaction, login, terms, Dead::Ended, now)?)
+            let entry = bar(login, until, terms, Dead::Ended, now);
+            (was_alive, self.keep_entry(&transaction, entry, now)?)
         };
         transaction.commit()?;
         self.remember(Some(barred))?;
@@ -319,27 +322,14 @@ impl Inner {
         })
     }
 
-    /// Puts a session on the blocklist, joined with what is there; to be remembered once the
+    /// Puts an entry on the blocklist, joined with what is there; to be remembered once the
     /// transaction is durable.
-    fn bar(
+    fn keep_entry(
         &self,
         transaction: &WriteTransaction,
-        login: &Login,
-        terms: &Terms,
-        dead: Dead,
+        entry: Entry,
         now: UnixTime,
     ) -> Result<Entry, redb::Error> {
-        let entry = Entry {
-            suffix: Entries::of(login, terms).sid,
-            record: Record {
-                reason: why(dead).to_owned(),
-                by: BY.to_owned(),
-                at: now.seconds(),
-                issued_before: None,
-            },
-            // Seconds are cut off downwards on both sides.
-            expires: Some(now.plus(terms.barred).seconds().saturating_add(2)),
-        };
         let entry = self.joined(entry, now);
         let mut table = transaction.open_table(ENTRIES)?;
         table.insert(entry.suffix.as_str(), json(&entry)?.as_slice())?;
@@ -432,6 +422,22 @@ impl Inner {
             transaction.abort()?
         }
         Ok(swept)
+    }
+}
+
+/// The entry of a session that was ended, for as long as its family could have gone on unused.
+fn bar(login: &Login, until: i64, terms: &Terms, dead: Dead, now: UnixTime) -> Entry {
+    let until = UnixTime(until).max(now);
+    Entry {
+        suffix: Entries::of(login, terms).sid,
+        record: Record {
+            reason: why(dead).to_owned(),
+            by: BY.to_owned(),
+            at: now.seconds(),
+            issued_before: None,
+        },
+        // Seconds are cut off downwards on both sides.
+        expires: Some(until.plus(terms.barred).seconds().saturating_add(2)),
     }
 }
 

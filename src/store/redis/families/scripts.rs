@@ -64,8 +64,9 @@ local function keep(life)
 end
 
 -- Puts the session on the blocklist, as every other writer does: a longer life is not shortened.
-local function bar(head)
-  local ttl = tonumber(ARGV[3])
+-- A store that loses the tombstone has the family again, which could live on until it ends.
+local function bar(head, ends)
+  local ttl = tonumber(ARGV[3]) + math.max(0, math.ceil(((ends or now) - now) / 1000))
   local left = redis.call('TTL', KEYS[4])
   if left == -1 then return end
   if left > ttl then ttl = left end
@@ -180,7 +181,7 @@ if f[5] == ARGV[6] then
   end
 end
 bury('reused')
-bar(ARGV[17])
+bar(ARGV[17], ends)
 return {'reused', now}
 ";
 
@@ -190,7 +191,7 @@ local f = redis.call('HMGET', KEYS[1], 'state', 'until', 'attempt')
 if f[1] == 'ended' and f[3] == ARGV[5] then return {'ended', 1} end
 local alive = f[1] == 'live' and now < tonumber(f[2]) + tonumber(ARGV[3]) * 1000
 if f[1] == 'live' then bury('ended') end
-bar(ARGV[6])
+bar(ARGV[6], tonumber(f[2]))
 return {'ended', alive and 1 or 0}
 ";
 
