@@ -151,6 +151,14 @@ impl Record {
 impl RecordError {
     /// What the audit is told.
     pub(super) const REFUSED: Refused = Refused::Unusable;
+
+    /// Whether query and configuration do not fit, so that it says nothing about the account.
+    pub(super) const fn is_of_the_query(&self) -> bool {
+        match self {
+            Self::Absent(_) | Self::Type { .. } => true,
+            Self::Hash(..) | Self::Name(..) | Self::Null(_) | Self::Value(..) => false,
+        }
+    }
 }
 
 /// A column that is read, and whether the configuration names it.

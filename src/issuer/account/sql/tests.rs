@@ -130,8 +130,43 @@ async fn columns_may_have_other_names_and_become_claims() {
         ", columns = { subject = \"login\", password = \"hash\", roles = \"role\" }",
         "SELECT * FROM users WHERE login = ?",
     );
-    let outcome = login(&mistaken, "alice", PASSWORD).await.unwrap();
-    assert_eq!(outcome.map(|account| account.name), Err(Refused::Unusable));
+    let outcome = login(&mistaken, "alice", PASSWORD).await;
+    assert_eq!(outcome.map(|_| ()), Err(AccountsUnavailable::Unreachable));
+}
+
+/// A column that was renamed, or that is of another type now, is nobody's fault: 503, and no session
+/// ends of it.
+#[tokio::test]
+async fn a_table_that_does_not_fit_refuses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(
+        &path,
+        "CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT, level BLOB);
+         INSERT INTO users VALUES (7, 'alice', 'H', x'00ff');",
+    )
+    .await;
+    for columns in [
+        ", columns = { subject = \"user_id\" }",
+        ", columns = { password = \"hash\" }",
+        ", columns = { roles = \"role\" }",
+        ", columns = { permissions = \"rights\" }",
+        ", columns = { disabled = \"locked\" }",
+        ", columns = { claims = { mail = \"mail\" } }",
+        ", columns = { roles = \"level\" }",
+        ", columns = { claims = { level = \"level\" } }",
+    ] {
+        let mistaken = accounts(&path, columns, QUERY);
+        let unreachable = Err(AccountsUnavailable::Unreachable);
+        let outcome = login(&mistaken, "alice", PASSWORD).await;
+        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
+        let outcome = mistaken.look_up("alice", "7").await;
+        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
+        // Who is not there is not there.
+        assert_eq!(mistaken.look_up("bob", "8").await, Ok(LookedUp::Gone));
+    }
+    let fitting = accounts(&path, "", QUERY);
+    assert!(login(&fitting, "alice", PASSWORD).await.unwrap().is_ok());
 }
 
 /// A collation that ignores case finds one account under many spellings: it is one subject, so that
