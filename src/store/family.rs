@@ -20,6 +20,10 @@ pub(super) const RETRIES_MAX: u32 = 3;
 /// The longest that a login waits for the second after a revocation.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// How far clocks may be apart. A login that is dated further ahead was dated by a clock that has
+/// gone back since. A revocation that comes now is not dated after it, so it gives no tokens now.
+pub(super) const AHEAD_MAX: Duration = Duration::from_secs(30);
+
 /// What a family is about; fixed at its login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {

@@ -1,6 +1,7 @@
 //! Tests of the issuer, on both stores: a real redis-server, and the embedded one.
 
 mod browser;
+mod clocks;
 mod crash;
 mod losses;
 mod model;

@@ -2,8 +2,10 @@
 //! durable before it is answered, under the lock under which revocations are written.
 //!
 //! The clock is the caller's, in whole seconds; every comparison leaves room for what that cuts
-//! off. A caller's clock that lags behind a step already taken is put forward to it, so that
-//! neither a login nor a revocation can be dated before something that it followed.
+//! off. A caller's clock that lags a little behind a step already taken is put forward to it, so
+//! that neither a login nor a revocation can be dated before something that it followed. One that
+//! lags further was set back, and is followed: nobody could log in otherwise until time has come as
+//! far as it once was by mistake. What was dated by that mistake is refused instead.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -16,8 +18,8 @@ use self::row::{Judged, Row, SessionRow, State, encode, parse};
 use self::tables::{FAMILIES, SESSIONS, SUBJECTS, Tables, sids_of};
 use super::{ENTRIES, Embedded, Inner, Kept, json};
 use crate::store::family::{
-    Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step, Terms, WAIT_MAX,
-    why,
+    AHEAD_MAX, Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step,
+    Terms, WAIT_MAX, why,
 };
 use crate::store::{Entry, Error, Record};
 use crate::time::UnixTime;
@@ -269,9 +271,21 @@ impl Inner {
         Ok(was_alive)
     }
 
-    /// The caller's time, unless a later one was acted upon already.
+    /// The caller's time, unless one a little later was acted upon already.
     pub(super) fn not_before_the_latest(&self, now: UnixTime) -> UnixTime {
-        UnixTime(self.latest.fetch_max(now.seconds(), Ordering::AcqRel).max(now.seconds()))
+        let follow = |latest: i64| match UnixTime(latest).since(now) {
+            ahead if ahead > AHEAD_MAX => now.seconds(),
+            _ => now.seconds().max(latest),
+        };
+        let before = self.latest.update(Ordering::AcqRel, Ordering::Acquire, follow);
+        let ahead = UnixTime(before).since(now);
+        if ahead > AHEAD_MAX {
+            tracing::warn!(
+                seconds = ahead.as_secs(),
+                "the clock was set back; logins and revocations are dated by it again"
+            );
+        }
+        UnixTime(follow(before))
     }
 
     fn holds(&self, suffix: &str, now: UnixTime) -> bool {
@@ -290,7 +304,7 @@ impl Inner {
         if let Some(dead) = row.state.dead() {
             return Some(dead);
         }
-        if now.seconds() >= row.until {
+        if now.seconds() >= row.until || UnixTime(row.begun) > now.plus(AHEAD_MAX) {
             return Some(Dead::Expired);
         }
         let entries = Entries::of(&row.login(sid.to_owned()), terms);

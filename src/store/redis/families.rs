@@ -23,8 +23,8 @@ use super::keys::Names;
 use super::link::{Arrivals, Link};
 use crate::store::Error;
 use crate::store::family::{
-    Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily, RETRIES_MAX,
-    Step, Terms, WAIT_MAX, why,
+    AHEAD_MAX, Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily,
+    RETRIES_MAX, Step, Terms, WAIT_MAX, why,
 };
 use crate::token::sha256_hex;
 
@@ -53,8 +53,9 @@ struct Source {
 
 impl Scripts {
     fn on(clock: &str) -> Self {
+        let ahead = format!("local AHEAD_MAX = {}\n", AHEAD_MAX.as_millis());
         let source = |parts: &[&str]| {
-            let text = [&[clock], parts].concat().concat();
+            let text = [&[clock, ahead.as_str()], parts].concat().concat();
             Source { name: Script::new(&text), text }
         };
         Self {

@@ -54,7 +54,7 @@ end
 local function dead(state, begun, ends)
   if not state then return 'unknown' end
   if state ~= 'live' then return state end
-  if now >= ends then return 'expired' end
+  if now >= ends or begun > now + AHEAD_MAX then return 'expired' end
   return revoked(begun)
 end
 
