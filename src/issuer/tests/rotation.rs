@@ -369,6 +369,27 @@ async fn a_login_ends_however_often_it_is_renewed() {
     }
 }
 
+/// A reload that shortens `refresh_lifetime` holds for logins of before, whoever asks about them.
+#[tokio::test]
+async fn a_shorter_lifetime_holds_for_everybody() {
+    for engine in ENGINES {
+        let mut bench = Bench::new(engine);
+        let issued = bench.login("alice").await;
+        let token = issued.refresh.expose();
+        let short = Issuing { refresh_lifetime: Duration::from_secs(60), ..issuing() };
+        let reloaded = Families::new(Arc::new(bench.store.families_on_clock_of_test()), &short);
+        bench.pass(Duration::from_secs(59));
+        let found = reloaded.introspect(token, bench.now).await.unwrap().unwrap();
+        assert_eq!(found.until, issued.at.plus(Duration::from_secs(60)), "{engine}");
+        assert_eq!(reloaded.sessions("alice", bench.now).await.unwrap().len(), 1);
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(reloaded.introspect(token, bench.now).await, Ok(None), "{engine}");
+        assert_eq!(reloaded.sessions("alice", bench.now).await, Ok(Vec::new()), "{engine}");
+        let rotation = reloaded.rotate(token, client(0), bench.now).await.unwrap();
+        assert_eq!(word(&rotation), "refused", "{engine}");
+    }
+}
+
 /// A session that nobody renewed in time is over, and yet its last access token may be accepted for
 /// as long as clocks are apart: a logout in that time bars it nevertheless.
 #[tokio::test]

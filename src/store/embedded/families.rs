@@ -203,7 +203,7 @@ impl Inner {
                 return Ok(Advanced::Refused(Dead::Unknown));
             };
             let before = row.forget_at;
-            row.until = row.until.min(UnixTime(row.begun).plus(terms.lifetime).seconds());
+            row.shorten(terms);
             if let Some(dead) = self.dead(&row, &login.sid, terms, now) {
                 let Some(state) = State::of_revocation(dead) else {
                     return Ok(Advanced::Refused(dead));
@@ -322,7 +322,8 @@ impl Inner {
         Some(Dead::Revoked(kind))
     }
 
-    fn live(&self, row: Row, sid: &str, terms: &Terms, now: UnixTime) -> Result<Live, Dead> {
+    fn live(&self, mut row: Row, sid: &str, terms: &Terms, now: UnixTime) -> Result<Live, Dead> {
+        row.shorten(terms);
         if let Some(dead) = self.dead(&row, sid, terms, now) {
             return Err(dead);
         }

@@ -146,8 +146,7 @@ impl Families {
             Ok(login) => login,
             Err(dead) => return Ok(Err(dead)),
         };
-        let answer = Call::new(self, &self.scripts.look, &login, terms).attempt("").run().await?;
-        Reply::of(answer)?.live(login)
+        Reply::of(self.looking(&login, terms).run().await?)?.live(login)
     }
 
     pub(in crate::store) async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
@@ -178,9 +177,8 @@ impl Families {
         let mut pipeline = Pipeline::with_capacity(logins.len() + 1);
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&look.text);
         for login in &logins {
-            let mut call = Call::new(self, look, login, terms);
-            call.attempt("");
-            pipeline.add_command(call.command("EVALSHA", look.name.get_hash()));
+            pipeline
+                .add_command(self.looking(login, terms).command("EVALSHA", look.name.get_hash()));
         }
         let answers = self.ask(&pipeline).await?.into_iter().skip(1);
         let mut live = Vec::with_capacity(logins.len());
@@ -211,6 +209,13 @@ impl Families {
             command
         };
         Ok(answer::count(self.run(script, command).await?)? > 0)
+    }
+
+    /// A run that changes nothing.
+    fn looking<'c>(&'c self, login: &Login, terms: &Terms) -> Call<'c> {
+        let mut call = Call::new(self, &self.scripts.look, login, terms);
+        call.attempt("").millis(terms.lifetime);
+        call
     }
 
     fn fields(&self, sid: &str) -> Cmd {

@@ -109,6 +109,11 @@ impl Row {
         }
     }
 
+    /// A login ends by the rules of now, should they have become stricter.
+    pub(super) fn shorten(&mut self, terms: &Terms) {
+        self.until = self.until.min(UnixTime(self.begun).plus(terms.lifetime).seconds());
+    }
+
     pub(super) const fn standing(&self, at: UnixTime) -> Standing {
         Standing { at, until: UnixTime(self.until), turn: self.turn }
     }

@@ -195,13 +195,15 @@ bar(ARGV[6], tonumber(f[2]))
 return {'ended', alive and 1 or 0}
 ";
 
-/// What may be shown of a family. Changes nothing.
+/// What may be shown of a family. Changes nothing. ARGV 6: lifetime.
 pub(super) const LOOK: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'turn', 'current', 'used',
   'address', 'agent')
-local why = dead(f[1], tonumber(f[2]), tonumber(f[3]))
+local begun, ends = tonumber(f[2]), tonumber(f[3])
+if f[1] then ends = math.min(ends, begun + tonumber(ARGV[6])) end
+local why = dead(f[1], begun, ends)
 if why then return {why} end
-return {'live', now, tonumber(f[3]), tonumber(f[4]), f[5], tonumber(f[6]), f[7], f[8]}
+return {'live', now, ends, tonumber(f[4]), f[5], tonumber(f[6]), f[7], f[8]}
 ";
 
 /// KEYS session; ARGV turn, sealed access token.
