@@ -72,10 +72,10 @@ impl Families {
         for _ in 0..=WAITS_MAX {
             match self.store.begin(new.clone(), &self.terms, now).await? {
                 Begun::Kept { standing, surplus } => {
-                    self.end_surplus(surplus, now).await;
+                    let displaced = self.end_surplus(surplus, now).await;
                     let login = Login { at: standing.at, ..new.login };
                     let issued = issued(&token, session, login, standing);
-                    return Ok(Began::Issued(Box::new(issued)));
+                    return Ok(Began::Issued(Box::new(Issued { displaced, ..issued })));
                 }
                 Begun::Revoked(kind) => return Ok(Began::Revoked(kind)),
                 Begun::Wait(span) => {
@@ -312,14 +312,19 @@ impl Families {
         Ok(was_alive.then_some(login))
     }
 
-    /// What is not ended now is ended at the next login.
-    async fn end_surplus(&self, surplus: Vec<String>, now: UnixTime) {
+    /// Those that ended; what is not ended now is ended at the next login.
+    async fn end_surplus(&self, surplus: Vec<String>, now: UnixTime) -> Vec<Login> {
+        let mut ended = Vec::with_capacity(surplus.len());
         for sid in surplus {
             match self.end(&sid, now).await {
-                Ok(_) => tracing::info!(sid, "too many sessions: the one unused for longest ended"),
+                Ok(login) => {
+                    tracing::info!(sid, "too many sessions: the one unused for longest ended");
+                    ended.extend(login);
+                }
                 Err(error) => tracing::warn!(sid, %error, "a surplus session was not ended"),
             }
         }
+        ended
     }
 }
 

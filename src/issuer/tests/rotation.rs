@@ -211,6 +211,38 @@ async fn a_subject_has_a_hundred_sessions() {
     }
 }
 
+/// "Unused for longest" is not "ends first": near the end of its lifetime a session that is in use
+/// ends before others that nobody uses. Who is displaced is told, so that its streams end, too.
+#[tokio::test]
+async fn the_session_unused_for_longest_makes_room() {
+    for engine in ENGINES {
+        let mut bench = Bench::new(engine);
+        let step = Duration::from_secs(50 * 60);
+        let in_use = bench.login("alice").await;
+        let mut token = in_use.refresh.expose().clone();
+        for _ in 0..2 {
+            bench.pass(step);
+            token = text(bench.rotate(&token, client(0)).await);
+        }
+        bench.pass(step - Duration::from_secs(60));
+        let unused = bench.login("alice").await;
+        bench.pass(Duration::from_secs(60));
+        let Rotation::Rotated(renewed) = bench.rotate(&token, client(0)).await else { panic!() };
+        assert!(renewed.until < unused.until, "{engine}: it ends first");
+        for _ in 0..98 {
+            assert!(bench.login("alice").await.displaced.is_empty(), "{engine}");
+        }
+        let displaced = bench.login("alice").await.displaced;
+        let sids: Vec<_> = displaced.iter().map(|login| &login.sid).collect();
+        assert_eq!(sids, [&unused.login.sid], "{engine}");
+        assert!(bench.is_barred(&unused.login.sid).await);
+        let revocation = bench.families.revocation(&displaced[0], "too many sessions");
+        assert_eq!(revocation.selector.value, unused.login.sid);
+        let rotation = bench.rotate(renewed.refresh.expose(), client(0)).await;
+        assert_eq!(word(&rotation), "rotated", "{engine}");
+    }
+}
+
 #[tokio::test]
 async fn a_session_shows_when_and_from_where() {
     for engine in ENGINES {

@@ -103,7 +103,8 @@ impl<'t> Tables<'t> {
         self.keep(&login.sid, &tombstone, Some(before))
     }
 
-    /// The subject's live families above the bound, without the one that has just begun.
+    /// The subject's live families above the bound, longest unused first, without the one that has
+    /// just begun.
     pub(super) fn surplus(
         &self,
         login: &Login,
@@ -112,10 +113,17 @@ impl<'t> Tables<'t> {
     ) -> Result<Vec<String>, redb::Error> {
         let mut live = sids_of(&self.subjects, &login.subject)?;
         live.retain(|(sid, until)| *until > now.seconds() && *sid != login.sid);
-        live.sort_by_key(|(_, until)| *until);
         let most = usize::try_from(per_subject).unwrap_or(usize::MAX).saturating_sub(1);
         let surplus = live.len().saturating_sub(most);
-        Ok(live.into_iter().take(surplus).map(|(sid, _)| sid).collect())
+        if surplus == 0 {
+            return Ok(Vec::new());
+        }
+        let mut used = Vec::with_capacity(live.len());
+        for (sid, _) in live {
+            used.push((self.family(&sid)?.map_or(i64::MIN, |row| row.used), sid));
+        }
+        used.sort_unstable();
+        Ok(used.into_iter().take(surplus).map(|(_, sid)| sid).collect())
     }
 
     /// Drops the sealed successor of a rotation whose grace has ended.

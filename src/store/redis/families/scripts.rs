@@ -120,9 +120,14 @@ redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', text(now))
 local surplus = redis.call('ZCARD', KEYS[7]) + 1 - tonumber(ARGV[10])
 local answer = {'kept', now, now + life, 0}
 if surplus > 0 then
-  for _, sid in ipairs(redis.call('ZRANGE', KEYS[7], 0, surplus - 1)) do
-    answer[#answer + 1] = sid
+  -- The list is in the order in which they end; which one was used last they say themselves.
+  local prefix, used = string.sub(KEYS[1], 1, -1 - #ARGV[1]), {}
+  local sids = redis.call('ZRANGE', KEYS[7], 0, -1)
+  for _, sid in ipairs(sids) do
+    used[sid] = tonumber(redis.call('HGET', prefix .. sid, 'used') or 0)
   end
+  table.sort(sids, function(a, b) return used[a] < used[b] end)
+  for i = 1, surplus do answer[#answer + 1] = sids[i] end
 end
 redis.call('ZADD', KEYS[7], text(now + life), ARGV[1])
 if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
