@@ -1,7 +1,10 @@
 //! Access tokens (RFC 9068): what a login may do, signed, for as long as `access_lifetime`.
 //!
 //! `iat` is the store's clock, as it was in the step that renewed the login: a revocation that
-//! comes later is dated no earlier, so that it covers the token.
+//! comes later is dated no earlier, so that it covers the token, as long as that clock does not go
+//! back. Where it did (a time server's correction, a failover to a machine whose clock is behind)
+//! a `sub` or `client` revocation misses what was dated ahead of it, by 30 seconds at most: what is
+//! further ahead gives and is given no tokens.
 
 use std::sync::Arc;
 
