@@ -3,8 +3,8 @@
 //! `iat` is the store's clock, as it was in the step that renewed the login: a revocation that
 //! comes later is dated no earlier, so that it covers the token, as long as that clock does not go
 //! back. Where it did (a time server's correction, a failover to a machine whose clock is behind)
-//! a `sub` or `client` revocation misses what was dated ahead of it, by 30 seconds at most: what is
-//! further ahead gives and is given no tokens.
+//! a `sub` or `client` revocation misses what was dated ahead of it. What is ahead by more than 30
+//! seconds is refused until that time has come.
 
 use std::sync::Arc;
 

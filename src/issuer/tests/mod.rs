@@ -6,6 +6,7 @@ mod crash;
 mod losses;
 mod model;
 mod rotation;
+mod sessions;
 mod tokens;
 
 use std::net::IpAddr;
