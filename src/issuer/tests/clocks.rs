@@ -1,5 +1,5 @@
-//! Goal: a clock that is set, of the store or of the gateway, lengthens nothing and locks nobody out
-//! for long.
+//! Goal: a clock that is set, of the store or of the gateway, lengthens nothing and locks nobody
+//! out for long.
 
 use super::*;
 
@@ -15,8 +15,8 @@ async fn a_clock_that_goes_back_lengthens_no_grace() {
     }
 }
 
-/// A clock that was half an hour ahead for a moment: logins work again as soon as it is right, dated by
-/// it; and those of that moment, which no revocation of now would cover, give no tokens.
+/// A clock that was half an hour ahead for a moment: logins work again as soon as it is right,
+/// dated by it; and those of that moment, which no revocation of now would cover, give no tokens.
 #[tokio::test]
 async fn a_clock_that_was_ahead_locks_nobody_out() {
     for engine in ENGINES {

@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::blocklist::{Blocklist, End, IssuedBefore, OnLoss, Revocation};
-use crate::issuer::Unavailable;
+use crate::issuer::{RefusedWhy, Unavailable};
 use crate::store::tests::eventually;
+use crate::store::{Dead, Host};
 
 /// In place of a count of arrivals: what is remembered is not written back.
 const NOTHING: u64 = u64::MAX;
@@ -91,6 +92,38 @@ async fn a_restart_that_loses_a_revocation_revives_no_login() {
         })
         .await;
     }
+}
+
+/// A replica that was promoted may lack the last revocations: for a second, in which every gateway
+/// writes back what it remembers, nothing is decided about a login there, as about no request.
+#[tokio::test]
+async fn a_failover_revives_no_login() {
+    let [first, second] = [RedisServer::start(), RedisServer::start()];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("sentinel.conf"), "").unwrap();
+    let sentinel = RedisServer::start_in(dir, &["{dir}/sentinel.conf", "--sentinel"]);
+    let name_master = |server: &RedisServer| {
+        let port = server.port.to_string();
+        sentinel.run::<()>(&["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"]);
+    };
+    name_master(&first);
+    let host = Host { name: "127.0.0.1".to_owned(), port: sentinel.port };
+    let service = "main".to_owned();
+    let address = Address::Sentinel { sentinels: vec![host], service, tls: false };
+    let settings = Settings { timeout: Duration::from_secs(1), ..Settings::new(address) };
+    let store = Store::open(&settings).unwrap();
+    let families = Families::new(Arc::new(store.families().unwrap()), &issuing());
+    let bench = Bench { store, families, now: NOW, server: None, _dir: None };
+    eventually(|| async { bench.families.sessions("alice", NOW).await.is_ok() }).await;
+    let token = bench.login("alice").await.refresh.expose().clone();
+    sentinel.run::<()>(&["SENTINEL", "REMOVE", "main"]);
+    let named = std::time::Instant::now();
+    name_master(&second);
+    // The second one does not know it.
+    let unknown = Ok(Err(RefusedWhy::Dead(Dead::Unknown)));
+    eventually(|| async { bench.families.find(&token).await == unknown }).await;
+    let waited = named.elapsed();
+    assert!(waited >= Duration::from_secs(1), "asked after {waited:?}");
 }
 
 /// A store that loses its last moment has a session again that was ended or reused in it. What

@@ -3,9 +3,10 @@
 //! A family's fields: `state` (`live`, or why it is dead), `subject`, `client`, `account`,
 //! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `rotated`,
 //! `retries`, `mark`, `address`, `agent`, and `attempt` (of the step that killed it). A dead family
-//! stays, as a tombstone without tokens, for as long as its last token could have been used, and one
-//! that nobody used in time for as long as its last access token may be accepted somewhere. The
-//! sealed successor has a key of its own beside the family's, which is gone after the grace.
+//! stays, as a tombstone without tokens, for as long as its last token could have been used, and
+//! one that nobody used in time for as long as its last access token may be accepted somewhere.
+//! The sealed successor of a bearer's token has a key of its own beside the family's, which is gone
+//! after the grace.
 
 /// The store's clock. Tests put their own in its place.
 pub(super) const CLOCK: &str = r"
