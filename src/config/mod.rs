@@ -71,7 +71,7 @@ pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
 pub use issuing::{
-    IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SqlColumns, SqlUsers,
+    CookieName, Cookies, SameSite, IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SqlColumns, SqlUsers,
     UpstreamFields, UpstreamUsers, UserSource, Users,
 };
 pub use limit_key::{LimitKey, LimitPart};

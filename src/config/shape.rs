@@ -56,7 +56,7 @@ const STAND_INS: [(&str, &str, &str); 9] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 39] = [
+pub(super) const TABLES: [&str; 40] = [
     "admin",
     "audit",
     "auth_failures",
@@ -67,6 +67,7 @@ pub(super) const TABLES: [&str; 39] = [
     "issuers[].claims",
     "issuers[].keys[]",
     "issuing",
+    "issuing.cookies",
     "issuing.keys[]",
     "issuing.login_limits[]",
     "issuing.refresh_limits[]",
@@ -99,11 +100,10 @@ pub(super) const TABLES: [&str; 39] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 5] = [
+const LATER: [(&str, &str, &str); 4] = [
     ("", "clients", "leave the section out"),
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("issuing", "cookies", "leave the section out"),
     ("upstreams.*", "assertion", "leave it out"),
 ];
 

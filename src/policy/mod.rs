@@ -5,6 +5,7 @@
 
 pub mod canonical;
 pub mod compile;
+pub mod cookies;
 pub mod identity;
 mod issuing;
 pub mod origin;
