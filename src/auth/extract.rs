@@ -100,12 +100,12 @@ pub fn token<'r>(
     let mut found = bearer(headers, bytes_max)?
         .map(|token| Presented { token: Cow::Borrowed(token), origin: Origin::Header });
     if let Some(name) = &source.cookie
-        && let Some(token) = in_cookies(headers, name)?
+        && let Some(token) = cookie_value(headers, name)?
     {
         add(&mut found, Presented { token: Cow::Borrowed(token), origin: Origin::Cookie })?;
     }
     if let Some(name) = &source.session
-        && let Some(id) = in_cookies(headers, name)?
+        && let Some(id) = cookie_value(headers, name)?
     {
         add(&mut found, Presented { token: Cow::Borrowed(id), origin: Origin::Session })?;
     }
@@ -191,7 +191,10 @@ fn add<'r>(found: &mut Option<Presented<'r>>, more: Presented<'r>) -> Result<(),
 /// # Errors
 ///
 /// [`ExtractError`]: bytes that are no text, or several of that name (cookie tossing).
-pub(crate) fn in_cookies<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ExtractError> {
+pub fn cookie_value<'h>(
+    headers: &'h HeaderMap,
+    name: &str,
+) -> Result<Option<&'h str>, ExtractError> {
     let mut found = None;
     for field in headers.get_all(COOKIE) {
         let text = std::str::from_utf8(field.as_bytes()).map_err(|_| ExtractError::NotText)?;

@@ -101,6 +101,18 @@ impl Families {
         Ok(self.store.find(&token.sid()).await?.map_err(RefusedWhy::Dead))
     }
 
+    /// Whose login a browser's session is, as [`Families::find`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn login_of(
+        &self,
+        session: &BrowserSession,
+    ) -> Result<Result<Login, RefusedWhy>, Unavailable> {
+        Ok(self.store.find(&session.sid).await?.map_err(RefusedWhy::Dead))
+    }
+
     /// Rotates a refresh token.
     ///
     /// # Errors
@@ -267,11 +279,17 @@ impl Families {
             return Ok(Rotation::Refused(RefusedWhy::OtherKind));
         }
         let next = token.successor()?;
+        let mut trace = trace(client);
+        if let Some(id) = id {
+            // Two gateways that renew a session at once are one client: whoever holds its cookie,
+            // on however many networks.
+            trace.mark = id.hash();
+        }
         let step = Step {
             presented: token.digest(),
             next: next.digest(),
             answer: token.seal()?.seal(&login.sid, next.text().expose())?,
-            trace: trace(client),
+            trace,
             refresh: id.map(|id| sealed_refresh(id, &next)).transpose()?,
         };
         Ok(match self.store.advance(&login, step, &self.terms, now).await? {

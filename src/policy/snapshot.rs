@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::canonical::folded;
+use super::cookies::Cookies;
 use super::identity::IdentityHeaders;
 use super::issuing::Issuing;
 use super::origin::Origin;
@@ -118,6 +119,12 @@ impl Snapshot {
     pub fn is_same_configuration(&self, other: &Self) -> bool {
         let mut pairs = self.routes.iter().zip(&other.routes);
         self.routes.len() == other.routes.len() && pairs.all(|(one, two)| Arc::ptr_eq(one, two))
+    }
+
+    /// Postern's own cookies, where it sets any.
+    #[must_use]
+    pub fn cookies(&self) -> Option<&Cookies> {
+        self.issuing.as_ref()?.cookies.as_ref()
     }
 
     /// Whether an upstream that ignores case, or dots and spaces at a segment's end, would read

@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use super::identity::{Identity, apply};
 use super::measure::Decision;
 use super::reject::Limited;
-use super::{Rejection, Trip, fail_mode, introspect};
+use super::{Rejection, Trip, fail_mode, introspect, session};
 use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
 use crate::auth::{Issuers, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
@@ -63,6 +63,13 @@ pub async fn authenticate(
         };
     };
     let now = UnixTime::now();
+    let kept;
+    let presented = if presented.origin == Origin::Session {
+        kept = session::access_token(trip, &parts.headers, &presented.token, now).await?;
+        Presented { token: Cow::Borrowed(kept.access.expose()), origin: Origin::Session }
+    } else {
+        presented
+    };
     let verified = facts(trip, demand, &presented, now).await?;
     trip.note_caller(&verified);
     trip.decide(Decision::Allowed("token"));

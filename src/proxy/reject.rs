@@ -4,10 +4,13 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
+use super::session::NoSession;
 use crate::auth::{Denied, VerifyError};
 use crate::blocklist::Cause;
 use crate::body::Body;
@@ -55,6 +58,8 @@ pub enum Rejection {
     MethodNotAllowed(Box<str>),
     /// The host is not one that this connection's certificate covers.
     Misdirected,
+    /// No session, on a route that takes one.
+    NoSession(Box<NoSession>),
     /// Nobody's path.
     NotFound,
     /// An endpoint of the gateway's own refuses, in OAuth's form.
@@ -134,6 +139,7 @@ impl Rejection {
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoSession(refusal) => refusal.status(),
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::OAuth(refusal) => refusal.status,
             Self::IntrospectionUnavailable
@@ -176,6 +182,7 @@ impl Rejection {
             Self::Limited(limited) => limited.by,
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Misdirected => "misdirected",
+            Self::NoSession(refusal) => refusal.reason,
             Self::NotFound => "no_route",
             Self::OAuth(refusal) => refusal.reason,
             Self::NoToken => "no_token",
@@ -242,6 +249,10 @@ impl Rejection {
             Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
+            Self::NoSession(refusal) => {
+                headers.extend(refusal.login.clone().map(|login| (LOCATION, login)));
+                headers.extend(refusal.clear.clone().map(|cookie| (SET_COOKIE, cookie)));
+            }
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -254,6 +265,9 @@ impl Rejection {
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
             Self::NoToken => Some(BEARER),
+            Self::NoSession(refusal) if refusal.login.is_some() => None,
+            Self::NoSession(refusal) if refusal.reason == "no_token" => Some(BEARER),
+            Self::NoSession(_) => Some(INVALID_TOKEN),
             Self::InvalidRequest(_) => Some(INVALID_REQUEST),
             Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
             Self::Denied(denied) => Some(insufficient(denied.scope())),

@@ -28,6 +28,7 @@ use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::clients::Clients;
 use crate::proxy::endpoint::Flood;
+use crate::proxy::session::Sessions;
 use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
@@ -87,6 +88,7 @@ pub(super) async fn prepare(
         access,
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
+        sessions: Sessions::default(),
         authorization_server: Arc::new(AuthorizationServer::new(blocklist.store())),
         streams: Arc::default(),
         audit,

@@ -6,7 +6,7 @@
 mod backchannel_logout;
 mod csrf;
 mod flood;
-mod form;
+pub(in crate::proxy) mod form;
 mod introspect;
 mod login;
 mod login_page;
