@@ -219,9 +219,15 @@ impl Families {
     /// who holds a stream of that session.
     #[must_use]
     pub fn revocation(&self, login: &Login, reason: &str) -> Revocation {
+        self.revocation_of(&login.sid, reason)
+    }
+
+    /// The same of a session by its name, whether or not its login is known any more.
+    #[must_use]
+    pub fn revocation_of(&self, sid: &str, reason: &str) -> Revocation {
         let issuer = self.terms.issuer.clone();
         Revocation {
-            selector: Selector { kind: Kind::Sid, issuer, value: login.sid.clone() },
+            selector: Selector { kind: Kind::Sid, issuer, value: sid.to_owned() },
             end: End::For(self.terms.barred),
             issued_before: None,
             reason: reason.to_owned(),

@@ -15,8 +15,8 @@ use super::identity::{Identity, apply};
 use super::measure::Decision;
 use super::reject::Limited;
 use super::{Rejection, Trip, fail_mode, introspect, session};
-use crate::auth::extract::{self, Origin, Presented, remove_cookie, remove_query};
-use crate::auth::{Issuers, Told, Verified, VerifyError};
+use crate::auth::extract::{self, Origin, Presented, TokenSource, remove_cookie, remove_query};
+use crate::auth::{IssuerFilter, Issuers, Rule, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::limit::retry_after;
 use crate::policy::route::{Access, Demand};
@@ -82,6 +82,36 @@ pub async fn authenticate(
     let allow_unreachable = route.allow_unreachable;
     trip.pass = Some(Pass { verified: verified.clone(), heard, allow_unreachable });
     Ok(Some(Caller { verified, origin: presented.origin, identity }))
+}
+
+/// Whose bearer token a request to an endpoint of the gateway's own shows, and that token. The
+/// blocklist is asked whatever `[revocation]` says of routes: what ends sessions must know which
+/// have ended.
+///
+/// # Errors
+///
+/// Every way not to be a caller; 503 when the blocklist cannot be asked.
+pub(super) async fn of_endpoint(
+    trip: &mut Trip,
+    headers: &HeaderMap,
+    issuers: &IssuerFilter,
+) -> Result<(Arc<Verified>, String), Rejection> {
+    let bytes_max = trip.policy.limits.authorization_bytes;
+    let token = extract::bearer(headers, bytes_max);
+    let token = token.map_err(|error| Rejection::InvalidRequest(error.reason()))?;
+    let token = token.ok_or(Rejection::NoToken)?;
+    let (source, rule) = (TokenSource::default(), Rule::default());
+    let demand = Demand { source, issuers: issuers.clone(), rule };
+    let presented = Presented { token: Cow::Borrowed(token), origin: Origin::Header };
+    let now = UnixTime::now();
+    let verified = facts(trip, &demand, &presented, now).await?;
+    trip.note_caller(&verified);
+    verified.check_times(now).map_err(Rejection::InvalidToken)?;
+    match trip.worker.blocklist.check(&verified.lookup, now).await {
+        Ok(Verdict::Clear) => Ok((verified, token.to_owned())),
+        Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
+        Err(error) => Err(Rejection::StoreUnavailable(error.reason.reason())),
+    }
 }
 
 /// Sees to it that the values of the identity headers are there: kept with the facts, so that they

@@ -60,6 +60,8 @@ pub enum Rejection {
     Misdirected,
     /// No session, on a route that takes one.
     NoSession(Box<NoSession>),
+    /// What somebody logs in or refreshes with is not accepted.
+    NotAccepted(&'static str),
     /// Nobody's path.
     NotFound,
     /// An endpoint of the gateway's own refuses, in OAuth's form.
@@ -74,6 +76,8 @@ pub enum Rejection {
     TargetTooLong,
     /// The client has too many requests open.
     TooManyRequests,
+    /// Something that issuing needs cannot be asked.
+    Unavailable(&'static str),
     /// The body's media type cannot be looked into for a limit.
     UnsupportedMedia,
     /// The upstream could not be reached or what it said is not HTTP.
@@ -135,7 +139,9 @@ impl Rejection {
             Self::Csrf(_) | Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::FieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::InvalidToken(_) | Self::NoToken | Self::Revoked(_) => StatusCode::UNAUTHORIZED,
+            Self::InvalidToken(_) | Self::NotAccepted(_) | Self::NoToken | Self::Revoked(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -145,7 +151,8 @@ impl Rejection {
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -168,6 +175,7 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BadRequest(why) | Self::InvalidRequest(why) | Self::Csrf(why) => why,
+            Self::NotAccepted(why) | Self::Unavailable(why) => why,
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::UpstreamBroken(why) | Self::UpstreamTimeout(why) => why,
             Self::BodyBroken => "body_broken",
@@ -243,7 +251,8 @@ impl Rejection {
             Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
-            | Self::TooManyRequests => {
+            | Self::TooManyRequests
+            | Self::Unavailable(_) => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
             Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -264,7 +273,7 @@ impl Rejection {
     /// better token does not mend.
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::NoToken => Some(BEARER),
+            Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
             Self::NoSession(refusal) if refusal.login.is_some() => None,
             Self::NoSession(refusal) if refusal.reason == "no_token" => Some(BEARER),
             Self::NoSession(_) => Some(INVALID_TOKEN),

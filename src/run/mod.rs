@@ -1,5 +1,6 @@
 //! Start, reload, stop: the only module that knows every other.
 
+mod accounts;
 pub mod audit;
 pub mod listen;
 mod reload;
@@ -243,6 +244,7 @@ async fn wait_for_the_end(
             },
             _ = look.tick() => {
                 reloader.look_at_files().await;
+                accounts::look(&reloader.gateway.authorization_server);
                 reloader.look_at_blocklist().await;
             }
             _ = sweep.tick() => {

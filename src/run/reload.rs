@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::watch_files::WatchedFiles;
-use super::{audit, environment, store};
+use super::{accounts, audit, environment, store};
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Loaded, Source};
+use crate::issuer::account::Accounts;
 use crate::limit::{AuthFailures, Registry};
 use crate::observe::audit::{Event, Kind, Outcome};
 use crate::observe::metrics;
@@ -142,12 +145,16 @@ impl Reloader {
         // Before they are read: a change in between is then one that is seen.
         let files = WatchedFiles::of(&config, &source);
         let snapshot = self.compile(&config, &source).await?;
+        let users = self.new_accounts(&config, &source).await?;
         for section in fixed_sections(&self.config, &config) {
             tracing::warn!("a change of {section} takes effect at the next start");
         }
         self.blocklist.set_on_loss(store::on_loss(&config));
         // Before the snapshot: no request of it finds a copy that lacks the keys it asks for.
         self.blocklist.set_check(store::check(&config)).await;
+        if let Some(users) = users {
+            self.gateway.authorization_server.set_accounts(users);
+        }
         let first_tries = self.swap(snapshot);
         (self.config, self.source) = (config, source);
         (self.files, self.again) = (files, None);
@@ -159,6 +166,19 @@ impl Reloader {
         let providers = &self.gateway.providers;
         self.gateway.policy.store(Arc::new(providers.furnish(snapshot)));
         Box::pin(providers.follow())
+    }
+
+    /// The accounts, opened, where the section is another than before; `None` where it is not.
+    async fn new_accounts(
+        &self,
+        config: &Config,
+        source: &Source,
+    ) -> Result<Option<Option<Accounts>>, String> {
+        if accounts::are_the_same(&self.config, config) {
+            return Ok(None);
+        }
+        let (config, source, runtime) = (config.clone(), source.clone(), Handle::current());
+        aside(move || accounts::open(&config, &source, &runtime)).await.map(Some)
     }
 
     async fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::listen::{Listeners, Public, Sockets};
 use super::state::State;
 use super::worker::{self, Share, Start};
-use super::{Error, audit, environment, log_format, store};
+use super::{Error, accounts, audit, environment, log_format, store};
 use crate::admin::{self, Admin, Part};
 use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
@@ -62,6 +63,7 @@ pub(super) async fn prepare(
     };
     let snapshot = policy::compile(config, context).map_err(wrong)?;
     let settings = store::settings(config, source, &environment).map_err(wrong)?;
+    let users = accounts::open(config, source, &Handle::current()).map_err(Error::Configuration)?;
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
     let (audit, audit_writer) = audit::open(config, source, state.dir())?;
@@ -79,6 +81,11 @@ pub(super) async fn prepare(
     let workers = workers(config);
     let listeners = Listeners::bind(config, source, workers).map_err(Error::Start)?;
     let (access, writer) = access_log(config, source)?;
+    let authorization_server = AuthorizationServer::new(blocklist.store());
+    authorization_server.set_accounts(users);
+    if config.issuing.is_some() {
+        warn_of_the_store(&blocklist).await;
+    }
     let cache_bytes = config.token_cache.bytes.get_ref().on().map_or(0, |size| size.get());
     let gateway = Arc::new(Gateway {
         policy,
@@ -89,13 +96,20 @@ pub(super) async fn prepare(
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
         sessions: Sessions::default(),
-        authorization_server: Arc::new(AuthorizationServer::new(blocklist.store())),
+        authorization_server: Arc::new(authorization_server),
         streams: Arc::default(),
         audit,
         metrics,
     });
     let parts = Parts { gateway, blocklist, state, workers };
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
+}
+
+/// What the store's settings mean for logins. One that is down says nothing: that is told elsewhere.
+async fn warn_of_the_store(blocklist: &Blocklist) {
+    for warning in blocklist.store().issuing_warnings().await.unwrap_or_default() {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Threads that write what must not be lost at the end.

@@ -23,7 +23,9 @@ pub enum Kind {
     KeyChange,
     /// A revocation was lifted.
     Lift,
-    /// A provider's logout token was received.
+    /// Somebody logged in, or tried to.
+    Login,
+    /// Somebody ended a session of theirs or all of them, or a provider's logout token was received.
     Logout,
     /// The store has lost revocations.
     Loss,
@@ -31,10 +33,14 @@ pub enum Kind {
     Missed,
     /// The first line of a file.
     Open,
+    /// A refresh token was exchanged for new tokens, or was not accepted.
+    Refresh,
     /// The configuration was read again.
     Reload,
     /// A line that was cut short was taken out of the file.
     Repair,
+    /// A refresh token was used twice: its session was ended.
+    Reuse,
     /// A token, session, user, client, issuer or key was revoked.
     Revocation,
     /// The gateway serves.
@@ -88,12 +94,15 @@ impl Kind {
             Self::Drain => "drain",
             Self::KeyChange => "key_change",
             Self::Lift => "lift",
+            Self::Login => "login",
             Self::Logout => "logout",
             Self::Loss => "loss",
             Self::Missed => "missed",
             Self::Open => "open",
+            Self::Refresh => "refresh",
             Self::Reload => "reload",
             Self::Repair => "repair",
+            Self::Reuse => "reuse",
             Self::Revocation => "revocation",
             Self::Start => "start",
             Self::Stop => "stop",

@@ -39,6 +39,13 @@ impl Form {
     }
 }
 
+impl Form {
+    /// Whether there is any parameter of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        form_urlencoded::parse(&self.0).any(|(key, _)| key == name)
+    }
+}
+
 /// As [`Form::only`], of a form's bytes.
 pub(in crate::proxy) fn only(form: &[u8], name: &str) -> Option<String> {
     std::str::from_utf8(form).ok()?;

@@ -5,14 +5,18 @@
 
 mod backchannel_logout;
 mod csrf;
+pub(in crate::proxy) mod errand;
+mod fields;
 mod flood;
 pub(in crate::proxy) mod form;
+pub(in crate::proxy) mod grant;
 mod introspect;
+mod limits;
 mod login;
 mod login_page;
 mod logout;
 mod published;
-mod refresh;
+pub(in crate::proxy) mod refresh;
 mod revoke;
 mod sessions;
 mod token;

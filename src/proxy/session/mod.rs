@@ -13,18 +13,18 @@ mod renewal;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::USER_AGENT;
 use http::request::Parts;
 
 pub use self::kept::{Kept, Sessions};
 pub use self::refusal::{NoSession, refuse};
 use self::renewal::{Failed, Renewal};
 use super::csrf::session::Asked;
+use super::endpoint::errand::Errand;
 use super::forward::Inbound;
 use super::head::Head;
 use super::{Rejection, Trip, csrf};
 use crate::auth::IssuerFilter;
-use crate::issuer::{BrowserSession, SessionId, Unavailable};
+use crate::issuer::{BrowserSession, SessionId};
 use crate::policy::{LOCAL, Route, Snapshot};
 use crate::secret::Secret;
 use crate::time::UnixTime;
@@ -62,10 +62,9 @@ async fn ask(
 ) -> Result<Arc<Kept>, Rejection> {
     let gateway = &trip.worker.gateway;
     let id = SessionId::parse(cookie).ok_or(Rejection::no_session("session_malformed"))?;
-    let issuing = trip.policy.issuing.clone().ok_or(Rejection::no_session("session_unknown"))?;
-    let families = gateway.authorization_server.families(&issuing);
-    let families = families.ok_or(Rejection::StoreUnavailable("families"))?;
-    let found = families.session(&id, now).await.map_err(|error| unavailable(trip, &error))?;
+    let errand = Errand::of(trip, headers)?;
+    let found = errand.families.session(&id, now).await;
+    let found = found.map_err(|error| errand.unavailable(&error))?;
     let session = found.ok_or(Rejection::no_session("session_unknown"))?;
     let standing = standing(trip, &session, now);
     if let Some(kept) = &standing
@@ -73,21 +72,11 @@ async fn ask(
     {
         return Ok(gateway.sessions.remember(cookie, kept.clone(), trip.policy.check_blocklist));
     }
-    let renewal = Renewal {
-        gateway: gateway.clone(),
-        policy: trip.policy.clone(),
-        issuing,
-        families,
-        id,
-        address: trip.client,
-        user_agent: user_agent(headers),
-        request_id: trip.request_id.to_str().unwrap_or_default().into(),
-    };
-    match renewal.once(cookie).await {
+    match (Renewal { errand, id }).once(cookie).await {
         Ok(kept) => Ok(kept),
         Err(Failed::Over(reason)) => Err(Rejection::no_session(reason)),
         // What has not expired yet counts for as long as it does.
-        Err(Failed::Unavailable(why)) => standing.ok_or(Rejection::StoreUnavailable(why)),
+        Err(Failed::Unavailable(why)) => standing.ok_or(Rejection::Unavailable(why)),
     }
 }
 
@@ -143,13 +132,3 @@ fn verified(
     }))
 }
 
-fn user_agent(headers: &HeaderMap) -> String {
-    let bytes = headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn unavailable(trip: &Trip, error: &Unavailable) -> Rejection {
-    let request_id = trip.request_id.to_str().unwrap_or_default();
-    tracing::warn!(request_id, %error, "a session could not be looked up");
-    Rejection::StoreUnavailable("session")
-}
