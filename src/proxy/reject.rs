@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
+use super::endpoint::login_page::Shown;
 use super::session::NoSession;
 use crate::auth::{Denied, VerifyError};
 use crate::blocklist::Cause;
@@ -70,6 +71,8 @@ pub enum Rejection {
     NoToken,
     /// The token is on the blocklist.
     Revoked(Cause),
+    /// A refusal that a person is shown a page for.
+    Shown(Box<Shown>),
     /// The blocklist cannot be asked.
     StoreUnavailable(&'static str),
     /// The target is longer than `[limits] target_bytes`.
@@ -153,6 +156,7 @@ impl Rejection {
             | Self::StoreUnavailable(_)
             | Self::TooManyRequests
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Shown(shown) => shown.why.status(),
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -195,6 +199,7 @@ impl Rejection {
             Self::OAuth(refusal) => refusal.reason,
             Self::NoToken => "no_token",
             Self::Revoked(_) => "revoked",
+            Self::Shown(shown) => shown.why.reason(),
             Self::TargetTooLong => "target_too_long",
             Self::TooManyRequests => "too_many_requests",
             Self::UnsupportedMedia => "unsupported_media_type",
@@ -204,6 +209,11 @@ impl Rejection {
     /// The answer. A refusal that leaves the request's framing in doubt closes the connection.
     #[must_use]
     pub fn answer(&self, method: &Method, request_id: &str) -> Response<Body> {
+        if let Self::Shown(shown) = self {
+            let mut response = shown.answer(method);
+            shown.why.add_fields(response.headers_mut());
+            return response;
+        }
         let status = self.status();
         let problem = Problem {
             r#type: "about:blank",

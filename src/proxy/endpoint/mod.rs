@@ -4,6 +4,7 @@
 //! upstream. An endpoint decides nothing about other requests.
 
 mod backchannel_logout;
+mod browser;
 mod csrf;
 pub(in crate::proxy) mod errand;
 mod fields;
@@ -13,7 +14,7 @@ pub(in crate::proxy) mod grant;
 mod introspect;
 mod limits;
 mod login;
-mod login_page;
+pub(in crate::proxy) mod login_page;
 mod logout;
 mod published;
 pub(in crate::proxy) mod refresh;
@@ -76,7 +77,7 @@ impl Endpoint {
         let issues = policy.issuing.is_some();
         match rest {
             "/backchannel-logout" if policy.issuers.take_logouts() => Some(Self::BackchannelLogout),
-            "/csrf" if issues => Some(Self::Csrf),
+            "/csrf" if policy.cookies().is_some() => Some(Self::Csrf),
             "/introspect" if issues => Some(Self::Introspect),
             "/jwks.json" if issues => Some(Self::Jwks),
             "/login" if issues => Some(Self::Login),
@@ -90,13 +91,16 @@ impl Endpoint {
         }
     }
 
-    const fn methods(self) -> &'static [Method] {
+    fn methods(self, policy: &Snapshot) -> &'static [Method] {
         match self {
             Self::Csrf | Self::Jwks | Self::Sessions => &[Method::GET, Method::HEAD],
-            Self::Login => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Login if policy.cookies().is_some_and(|cookies| cookies.login_page) => {
+                &[Method::GET, Method::HEAD, Method::POST]
+            }
             Self::Session => &[Method::DELETE],
             Self::BackchannelLogout
             | Self::Introspect
+            | Self::Login
             | Self::Logout
             | Self::Refresh
             | Self::Revoke
@@ -135,7 +139,7 @@ pub(super) async fn answer(
     let rest = own.rest(parts.uri.path()).filter(|_| own.is_served_on(&head.host()));
     let endpoint = rest.and_then(|rest| Endpoint::find(rest, &trip.policy));
     let endpoint = endpoint.ok_or(Rejection::NotFound)?;
-    let methods = endpoint.methods();
+    let methods = endpoint.methods(&trip.policy);
     if !methods.contains(&parts.method) {
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         return Err(Rejection::MethodNotAllowed(names.join(", ").into()));

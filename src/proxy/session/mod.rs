@@ -9,6 +9,7 @@ pub mod cookies;
 mod kept;
 mod refusal;
 mod renewal;
+pub mod return_to;
 
 use std::sync::Arc;
 
