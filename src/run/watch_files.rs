@@ -40,6 +40,10 @@ impl WatchedFiles {
                 paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             }
         }
+        let issuing = config.issuing.as_ref().map(|issuing| issuing.get_ref());
+        let cookies = issuing.and_then(|issuing| issuing.cookies.as_ref());
+        let secret = cookies.and_then(|cookies| cookies.get_ref().cookie_secret_file.as_ref());
+        paths.extend(secret.map(|file| file.get_ref().as_path()));
         let files = paths
             .into_iter()
             .map(|path| source.resolve(path))

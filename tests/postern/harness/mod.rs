@@ -14,6 +14,7 @@ pub mod keys;
 pub mod live;
 pub mod load;
 pub mod metrics;
+pub mod person;
 pub mod pki;
 pub mod process;
 pub mod pressure;
