@@ -205,7 +205,7 @@ fn a_session_that_was_ended_is_over_everywhere() {
     // By an operator, too.
     let alice = Person::log_in(&one, "alice");
     assert_eq!(alice.at(&two).call(), 200);
-    one.revoke(&serde_json::json!({ "sub": "alice" })).expect(201);
+    one.revoke(&serde_json::json!({ "sub": "alice", "of_issuer": "https://login.test" })).expect(201);
     alice.at(&two).request("GET", "/local/x").send().refused(401);
 }
 

@@ -38,6 +38,7 @@ mod cli;
 mod cookies;
 mod cookies_csrf;
 mod login_page;
+mod real_browser;
 mod demo;
 mod extraction;
 mod faults;
