@@ -285,19 +285,22 @@ fn reasons() -> BTreeSet<String> {
     };
     for path in files("src/proxy", ".rs") {
         let text = read(path);
-        for variant in ["BadRequest", "InvalidRequest", "Csrf", "UpstreamBroken"] {
+        for variant in
+            ["BadRequest", "InvalidRequest", "Csrf", "NotAccepted", "Unavailable", "UpstreamBroken"]
+        {
             take(&text, &format!("{variant}(\""));
         }
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
-        for before in ["invalid(\"", "unavailable(\""] {
+        for before in ["invalid(\"", "refuse(\"", "unavailable(\""] {
             take(&text, before);
         }
     }
     let words_of =
         ["authorize", "error", "extract", "logout_token"].map(|name| format!("src/auth/{name}.rs"));
-    for path in words_of.into_iter().chain(["src/proxy/reject.rs".to_owned()]) {
+    let more = ["src/proxy/reject.rs", "src/issuer/outcome.rs"].map(str::to_owned);
+    for path in words_of.into_iter().chain(more) {
         take(&read(path), "=> \"");
     }
     words

@@ -148,6 +148,8 @@ trial "a cluster's slots move, its masters die" \
     against_release --ignored --nocapture --test-threads 1 cluster::
 trial "Valkey" valkey
 trial "soak" against_release --ignored --nocapture soak::
+trial "rotations: a thousand at once, kill -9 of gateway and Redis" \
+    against_release --ignored --nocapture --test-threads 1 rotation_trials::
 trial "times of refused logins" against_release --ignored --nocapture login_timing::
 trial "accounts in PostgreSQL and MariaDB" against_release --ignored --nocapture sql_accounts::
 trial "Keycloak: tokens, rotation, outages, restarts" keycloak

@@ -70,7 +70,8 @@ fi
 
 mkdir -p tests/.cache
 
-# The unmodified upstreams, the OpenID provider, the reference parser of metrics. A stamp of the lock file makes the second run quick.
+# The unmodified upstreams, the OpenID provider, clients' libraries, the reference parser of
+# metrics. A stamp of the lock file makes the second run quick.
 same() { [ -f "$2" ] && cmp -s "$1" "$2"; }
 
 node_app() { # name, folder
@@ -81,6 +82,8 @@ node_app() { # name, folder
 }
 node_app express tests/apps/express
 node_app oidc tests/providers/oidc
+node_app oauth-node tests/clients/node
+node_app axios tests/clients/axios
 
 python_app() { # name, folder
     environment=tests/.cache/$1
@@ -93,5 +96,7 @@ python_app() { # name, folder
 }
 python_app flask tests/apps/flask
 python_app prometheus tests/prometheus
+python_app oauth-python tests/clients/python
+python_app requests tests/clients/requests
 
 exec cargo test --locked "$@"

@@ -6,6 +6,7 @@ mod authorise;
 mod health;
 mod metrics;
 mod revocations;
+mod sessions;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -137,7 +138,14 @@ async fn answer(admin: &Admin, request: Request<Incoming>, peer: IpAddr, part: P
             let event = by(Kind::Lift, &request, peer);
             revocations::remove(admin, path.trim_start_matches("/revocations/"), event).await
         }
-        (_, "/status" | "/reload" | "/drain" | "/revocations") => {
+        (&Method::GET, "/sessions") => {
+            sessions::list(admin, request.uri().query().unwrap_or_default()).await
+        }
+        (&Method::DELETE, path) if path.starts_with("/sessions/") => {
+            let event = by(Kind::Logout, &request, peer);
+            sessions::end(admin, path.trim_start_matches("/sessions/"), event).await
+        }
+        (_, "/status" | "/reload" | "/drain" | "/revocations" | "/sessions") => {
             problem(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         }
         _ => problem(StatusCode::NOT_FOUND, "Not Found"),

@@ -7,7 +7,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::{ACTOR, Admin, Answer, body, json, problem};
+use super::{ACTOR, Admin, Answer, body, json, problem, sessions};
 use crate::blocklist::{ListError, RevokeError};
 use crate::observe::audit::{Event, Kind, Outcome, Unwritten};
 use crate::policy::revocation::{self, Asked};
@@ -45,6 +45,7 @@ pub(super) async fn create(admin: &Admin, request: Request<Incoming>, peer: IpAd
     match revoked {
         Ok(item) => {
             item.log(None, None);
+            sessions::end_revoked(admin, &wanted, item.issued_before).await;
             match audited {
                 Ok(()) => json(StatusCode::CREATED, &item),
                 Err(unwritten) => not_audited(&unwritten, "it is revoked nevertheless"),

@@ -42,6 +42,13 @@ pub(super) fn read_logout_token(text: &[u8]) -> Result<Header, VerifyError> {
     read_as(text, |typ| typ.is_some_and(|typ| is(typ, &known)).then_some(false))
 }
 
+/// Reads the decoded header of a client's own assertion: libraries leave `typ` out or write `JWT`,
+/// RFC 7523's revision has a type of its own.
+pub(super) fn read_client_assertion(text: &[u8]) -> Result<Header, VerifyError> {
+    let known = ["JWT", "client-authentication+jwt", "application/client-authentication+jwt"];
+    read_as(text, |typ| typ.is_none_or(|typ| is(typ, &known)).then_some(false))
+}
+
 /// `is_at_jwt` says of a `typ` whether it is an access token's own; `None` refuses it.
 fn read_as(
     text: &[u8],

@@ -17,6 +17,8 @@
 mod authorize;
 mod cache;
 mod claims;
+mod client_assertion;
+mod client_secret;
 mod error;
 mod extra_key;
 pub mod extract;
@@ -37,6 +39,12 @@ mod tests;
 
 pub use authorize::{Denied, Rule};
 pub use cache::TokenCache;
+pub use client_assertion::{
+    ASSERTION_ALGORITHMS, ClientAssertion, ClientAssertionError, ClientKeys, ClientKeysError, Proof,
+};
+pub use client_secret::{
+    ClientSecretError, ClientSecretHashes, client_secret_hash, new_client_secret,
+};
 pub use error::VerifyError;
 pub use extra_key::{ExtraKey, ExtraKeyError};
 pub use introspected::{Introspectable, NotAccepted};

@@ -105,6 +105,15 @@ impl Remembered {
         seen.is_none_or(|seen| seen <= held)
     }
 
+    pub(super) fn holds(&self, name: &str, now: UnixTime) -> bool {
+        self.0.holds(name, now)
+    }
+
+    /// As it is remembered now.
+    pub(super) fn get(&self, name: &str, now: UnixTime) -> Option<Entry> {
+        self.0.get(name, now)
+    }
+
     pub(super) async fn keep(&self, entry: Entry, now: UnixTime) -> Result<(), Error> {
         if self.0.len() >= REMEMBERED_MAX && !self.0.holds(&entry.suffix, now) {
             return Err(Error::Embedded("no room to remember more entries".into()));

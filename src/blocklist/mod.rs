@@ -76,6 +76,8 @@ pub struct Blocklist {
     watcher: JoinHandle<()>,
     /// What other gateways say is heard while it is kept.
     ear: Option<Ear>,
+    /// Losses that earlier runs have noticed.
+    lost_before: u64,
     checking: tokio::sync::Mutex<Checking>,
 }
 
@@ -108,6 +110,10 @@ struct Shared {
     /// Another generation was seen.
     surprise: Notify,
     sightings: mpsc::Sender<Sighting>,
+    /// Names of remembered entries that another gateway has changed.
+    changes: mpsc::Sender<String>,
+    /// Whether it was said that no more can be remembered.
+    is_full: AtomicBool,
     announcer: Announcer,
     condition: Mutex<status::Condition>,
     tracked: Tracked,
@@ -160,7 +166,9 @@ impl Blocklist {
             if store.is_embedded() { None } else { Some(Remembered::open(state_dir)?) };
         let ledger = LedgerFile::open(state_dir)?;
         let known = ledger.read();
+        let lost_before = known.lost;
         let (sender, sightings) = mpsc::channel(SIGHTINGS);
+        let (told, changes) = mpsc::channel(SIGHTINGS);
         let shared = Arc::new(Shared {
             store,
             ledger,
@@ -172,24 +180,34 @@ impl Blocklist {
             refuse_older: AtomicBool::new(on_loss == OnLoss::RefuseOlder),
             surprise: Notify::new(),
             sightings: sender,
+            changes: told,
+            is_full: AtomicBool::new(false),
             announcer: Announcer::new(),
             condition: Mutex::new(status::Condition::starting(now)),
             tracked: Tracked::new(),
             mode: ArcSwap::from_pointee(EVERY_REQUEST),
         });
         shared.settle(now).await;
-        let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings));
+        let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings, changes));
         let checking = Checking { check: Check::EveryRequest, follower: None };
-        Ok(Self { shared, watcher, ear: None, checking: tokio::sync::Mutex::new(checking) })
+        let checking = tokio::sync::Mutex::new(checking);
+        Ok(Self { shared, watcher, ear: None, lost_before, checking })
     }
 
     /// Listens for what other gateways revoke, and announces it. To be called inside the main
     /// runtime.
     pub fn listen(&mut self) {
-        let announcer = self.shared.announcer.clone();
+        let shared = Arc::clone(&self.shared);
         self.ear = self.shared.store.listen(move |word| match word {
-            Word::Entry(suffix) => announcer.announce(suffix),
-            Word::Missed => announcer.announce_doubt(),
+            Word::Entry(suffix) => {
+                shared.announcer.announce(suffix);
+                let remembered = shared.remembered.as_ref();
+                if remembered.is_some_and(|kept| kept.holds(suffix, UnixTime::now())) {
+                    // A full queue: housekeeping finds it later.
+                    let _ = shared.changes.try_send(suffix.to_owned());
+                }
+            }
+            Word::Missed => shared.announcer.announce_doubt(),
         });
     }
 
@@ -366,6 +384,13 @@ impl Blocklist {
         self.shared.status()
     }
 
+    /// How often entries were lost before this was opened; [`Status::lost`] counts on from there,
+    /// and may have done so at the first contact already.
+    #[must_use]
+    pub const fn lost_before(&self) -> u64 {
+        self.lost_before
+    }
+
     /// Where changes are announced, and listened to.
     #[must_use]
     pub fn announcer(&self) -> &Announcer {
@@ -404,9 +429,11 @@ impl Shared {
     }
 
     async fn remember(&self, entry: Entry, now: UnixTime) {
-        if let Some(remembered) = &self.remembered
-            && let Err(error) = remembered.keep(entry, now).await
-        {
+        let Some(remembered) = &self.remembered else { return };
+        let kept = remembered.keep(entry, now).await;
+        // Said once: with no room left, every request of a revoked token comes here.
+        let was_full = self.is_full.swap(kept.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (kept, was_full) {
             tracing::error!(%error, "cannot remember a revocation beside the store");
         }
     }

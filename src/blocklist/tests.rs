@@ -332,6 +332,48 @@ async fn what_another_gateway_lifted_stays_lifted() {
     assert_eq!(other.blocklist.status().remembered, 0);
 }
 
+/// It hears of the lift at once, so that no connection that is made anew brings the entry back.
+#[tokio::test]
+async fn a_lift_is_heard_of_before_it_can_be_undone() {
+    let server = RedisServer::start();
+    let (one, _one) = alone(&server).await;
+    let (mut other, _other) = alone(&server).await;
+    other.blocklist.listen();
+    let item = one.revoke(&jti("1")).await;
+    assert!(other.is_refused("1").await);
+    eventually(async || other.blocklist.status().remembered == 1).await;
+    // Until it listens, words are lost.
+    eventually(async || server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).len() == 1).await;
+    eventually(async || !other.blocklist.status().in_doubt).await;
+    assert!(one.blocklist.remove(&item.id).await.unwrap());
+    eventually(async || other.blocklist.status().remembered == 0).await;
+    server.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually(async || other.is_clear("1").await).await;
+    eventually(async || !other.blocklist.status().in_doubt).await;
+    assert!(one.is_clear("1").await && other.is_clear("1").await);
+}
+
+/// Revoked tokens that come without end do not keep the store from being looked at.
+#[tokio::test]
+async fn a_trickle_of_sightings_holds_nothing_up() {
+    let server = RedisServer::start();
+    let (gateway, _dir) = alone(&server).await;
+    assert!(gateway.is_clear("1").await);
+    let shared = Arc::clone(&gateway.blocklist.shared);
+    let trickle = tokio::spawn(async move {
+        loop {
+            let until = now().plus(Duration::from_secs(600));
+            let name = "jti:i:seen".to_owned();
+            let sighting = Sighting { name, value: None, until, is_lost: true };
+            shared.sightings.send(sighting).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    server.run::<()>(&["FLUSHALL"]);
+    eventually(async || gateway.blocklist.status().lost == 1).await;
+    trickle.abort();
+}
+
 /// Two gateways on one Redis agree on one generation after a flush, and both report the loss.
 #[tokio::test]
 async fn two_gateways_agree_after_a_flush() {

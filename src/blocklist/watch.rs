@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{NOTHING, Shared, Sighting, memory};
 use crate::store::{Entry, Error, Record};
@@ -24,20 +24,31 @@ const SWEEPS: usize = 100;
 const NAMES_AT_ONCE: usize = 500;
 
 /// Runs until it is aborted.
-pub(super) async fn run(shared: Arc<Shared>, mut sightings: mpsc::Receiver<Sighting>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut sightings: mpsc::Receiver<Sighting>,
+    mut changes: mpsc::Receiver<String>,
+) {
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
+    // One clock for all turns: what comes in between, however often, does not hold it up.
+    let mut clock = interval(INTERVAL);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            () = shared.surprise.notified() => {}
-            () = shared.store.arrival() => {}
+        let is_to_settle = tokio::select! {
+            () = shared.surprise.notified() => true,
+            () = shared.store.arrival() => true,
+            _ = clock.tick() => true,
             Some(sighting) = sightings.recv() => {
                 shared.take_in(sighting, UnixTime::now()).await;
-                continue;
+                false
             }
-            () = sleep(INTERVAL) => {}
-        }
+            Some(name) = changes.recv() => {
+                shared.look_at(&name, UnixTime::now()).await;
+                false
+            }
+        };
         let now = UnixTime::now();
-        if !shared.settle(now).await {
+        if is_to_settle && !shared.settle(now).await {
             // Requests that find the store out of order wake us without end.
             sleep(PAUSE).await;
         }
@@ -118,11 +129,37 @@ impl Shared {
     async fn assert(&self, now: UnixTime) -> Result<(), Error> {
         let Some(remembered) = &self.remembered else { return Ok(()) };
         let entries = remembered.ours(now);
+        for chunk in entries.chunks(NAMES_AT_ONCE) {
+            // What was lifted meanwhile, here or elsewhere, is forgotten already.
+            let left: Vec<Entry> =
+                chunk.iter().filter_map(|entry| remembered.get(&entry.suffix, now)).collect();
+            self.store.put_all(&left, now).await?;
+            // Before anybody relies on it: a local copy may not have been told of these yet.
+            left.iter().for_each(|entry| self.tracked.nudge(&entry.suffix));
+        }
         if !entries.is_empty() {
-            self.store.put_all(&entries, now).await?;
             tracing::info!(entries = entries.len(), "remembered revocations were asserted");
         }
         Ok(())
+    }
+
+    /// Another gateway has changed an entry that is remembered here: takes over what it is now.
+    /// Gone on firm ground means lifted; it must not be written back at the next connection.
+    async fn look_at(&self, name: &str, now: UnixTime) {
+        let Some(remembered) = &self.remembered else { return };
+        let before = self.footing();
+        let Ok(found) = self.store.get(name, now).await else { return };
+        match found {
+            Some(entry) => self.remember(entry, now).await,
+            None if before.is_firm() && self.is_generation_known().await => {
+                if before == self.footing()
+                    && let Err(error) = remembered.forget(vec![name.to_owned()]).await
+                {
+                    tracing::debug!(%error, "a lifted revocation was not forgotten");
+                }
+            }
+            None => {}
+        }
     }
 
     async fn look_at_settings(&self) {

@@ -69,7 +69,8 @@ pub(super) fn run(args: &AuditArgs, out: &mut dyn Write, err: &mut dyn Write) ->
             if task.head.is_none() {
                 let _ = writeln!(
                     err,
-                    "postern: without --state nobody knows whether the end is missing"
+                    "postern: without a state directory that knows the last line, nobody knows \
+                     whether the end is missing"
                 );
             }
             u8::from(writeln!(out, "{}", shown(&report, args.format)).is_err())
@@ -86,7 +87,7 @@ impl VerifyArgs {
     fn task(&self) -> Result<Task, String> {
         let explicit = !self.key_file.is_empty() || !self.key_env.is_empty();
         if explicit && !self.files.is_empty() {
-            let head = self.state.as_deref().map(read_head).transpose()?.flatten();
+            let head = self.state.as_deref().map(known_head).transpose()?;
             return Ok(Task { files: self.files.clone(), keys: self.keys()?, head });
         }
         let loaded = self.config.load(Options::ONLINE)?;
@@ -99,9 +100,11 @@ impl VerifyArgs {
         } else {
             self.files.clone()
         };
-        let own = || source.resolve(config.state.dir.get_ref());
-        let state = self.state.clone().unwrap_or_else(own);
-        Ok(Task { files, keys, head: read_head(&state)? })
+        let head = match &self.state {
+            Some(state) => Some(known_head(state)?),
+            None => read_head(&source.resolve(config.state.dir.get_ref()))?,
+        };
+        Ok(Task { files, keys, head })
     }
 
     fn keys(&self) -> Result<Vec<Key>, String> {
@@ -117,6 +120,13 @@ impl VerifyArgs {
             })
             .collect()
     }
+}
+
+/// The head in a directory that was named for it: without one there is nothing to hold the end
+/// against, and whoever asked must not take it for good.
+fn known_head(state: &Path) -> Result<Head, String> {
+    let none = || format!("{}: no gateway has written an audit log with this", state.display());
+    read_head(state)?.ok_or_else(none)
 }
 
 fn read_head(state: &Path) -> Result<Option<Head>, String> {

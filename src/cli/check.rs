@@ -10,6 +10,7 @@ use clap::Args;
 use super::token::Format;
 use super::{ConfigArgs, complain};
 use crate::config::{self, Failure, Loaded, Options, Problems, Source};
+use crate::issuer::account::Settings;
 use crate::limit::Registry;
 use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess, Snapshot};
@@ -108,7 +109,27 @@ pub(super) fn compile(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, P
         environment: &environment,
         access,
     };
-    policy::compile(&loaded.config, context)
+    let mut problems = accounts(loaded, access);
+    match policy::compile(&loaded.config, context) {
+        Ok(snapshot) if problems.is_empty() => Ok(snapshot),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
+/// What is wrong with `[issuing.users]`; connects to nothing.
+fn accounts(loaded: &Loaded, access: FileAccess) -> Problems {
+    let mut problems = Problems::new();
+    let issuing = loaded.config.issuing.as_ref().map(|issuing| issuing.get_ref());
+    if let Some(users) = issuing.and_then(|issuing| issuing.users.as_ref()) {
+        let may_run = access == FileAccess::Online;
+        let users = users.get_ref();
+        drop(Settings::compile(users, &loaded.source, &environment, may_run, &mut problems));
+    }
+    problems
 }
 
 fn report(

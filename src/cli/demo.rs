@@ -83,6 +83,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 const DEMO_ROUTES: &str = r#"
+[issuing]
+issuer = "https://login.postern.invalid"
+audiences = ["https://api.postern.invalid"]
+
+[[issuing.keys]]
+kid = "demo-login"
+algorithm = "ES256"
+private_key_file = "issuing.pem"
+
+[issuing.users]
+file = "users"
+
 [[routes]]
 name = "public"
 path = "/public/*"
@@ -108,6 +120,9 @@ path = "/api/admin/*"
 upstream = "app"
 require = { roles = ["admin"] }
 "#;
+
+/// What alice logs in with.
+const CREDENTIALS: &str = r#"{"username":"alice","password":"the demo password"}"#;
 
 const DEV_ROUTES: &str = r#"
 [[routes]]
@@ -193,6 +208,10 @@ fn show_demo(dir: &Path, address: &str, out: &mut dyn Write) -> std::io::Result<
     let (user, admin) = (bearer(dir, "user"), bearer(dir, "admin"));
     let url = format!("https://{address}");
     let status = "-o /dev/null -w '%{http_code}\\n'";
+    let login = format!("-H 'Content-Type: application/json' -d '{CREDENTIALS}'");
+    let token = format!("$(sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/' {place}/alice.json)");
+    let alice = format!("-H \"Authorization: Bearer {token}\"");
+    let status_and_tokens = format!("-o {place}/alice.json -w '%{{http_code}}\\n'");
     let revoke = format!("{} revoke --config {place}/postern.toml", program());
     writeln!(
         out,
@@ -215,6 +234,11 @@ Try these in another terminal; each prints what stands above it:
 # revoke the user's token; the next request with it is 401
   {revoke} --token-file {place}/user.token
   {curl} {status} {user} {url}/api/hello
+# 200 200 204 401: Postern issues tokens too: log in, call, log out, and the token is dead
+  {curl} {status_and_tokens} {login} {url}/_postern/login
+  {curl} {status} {alice} {url}/api/hello
+  {curl} {status} {alice} -X POST {url}/_postern/logout
+  {curl} {status} {alice} {url}/api/hello
 
 Everything lies in {place} until you press Ctrl-C."
     )?;

@@ -14,8 +14,11 @@
 //! the last, `signing.pem` is in `jwks.json`, and the next `rotate` goes on from there. Which
 //! key is which follows from the keys themselves, not from notes beside them.
 //!
-//! What it must never do: print a private key or a secret, or publish one.
+//! `generate --client-secret` has nothing to do with all that: see its module.
+//!
+//! What it must never do: print a private key or a key's secret, or publish one.
 
+mod client_secret;
 mod directory;
 mod generate;
 mod publish;
@@ -62,7 +65,7 @@ pub struct KeysArgs {
 /// The verbs of `postern keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysVerb {
-    /// Make a directory with a key that signs and the JWKS that verifies
+    /// Make a directory with a key that signs and the JWKS that verifies; or a client's secret
     Generate(GenerateArgs),
     /// Let a new key sign; the previous one verifies until its last token has expired
     Rotate(RotateArgs),

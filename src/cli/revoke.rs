@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::io::{Read as _, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use http::Method;
@@ -13,6 +14,7 @@ use super::remote::{Remote, Silence};
 use super::{ConfigArgs, check, complain, private_directory};
 use crate::blocklist::{Blocklist, Item, Revocation, RevokeError};
 use crate::config::{Loaded, Options};
+use crate::issuer::Families;
 use crate::observe::audit::{AuditWriter, Event, Kind, Outcome};
 use crate::policy::FileAccess;
 use crate::policy::revocation::{self, Asked};
@@ -144,6 +146,15 @@ fn directly(asked: &Asked, loaded: &Loaded) -> Result<Value, String> {
             .await
             .map_err(|error| error.to_string())?;
         let item = audited(loaded, &wanted, blocklist.revoke(&wanted, now)).await?;
+        let families = blocklist.store().families().zip(snapshot.issuing.as_deref());
+        if let Some((families, issuing)) = families {
+            let families = Families::new(Arc::new(families), issuing);
+            let before = item.issued_before.map(UnixTime);
+            // Refused at their next refresh all the same.
+            if let Err(error) = families.end_revoked(&wanted.selector, before, now).await {
+                tracing::warn!(%error, "sessions of a revocation are still to be ended");
+            }
+        }
         serde_json::to_value(&item).map_err(|error| error.to_string())
     });
     drop(std::fs::remove_dir_all(&memory));

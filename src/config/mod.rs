@@ -36,6 +36,7 @@ mod size;
 
 mod admin;
 mod audit;
+mod clients;
 mod endpoints;
 mod identity;
 mod issuer;
@@ -65,6 +66,7 @@ pub use admin::Admin;
 pub use algorithm::Algorithm;
 pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
+pub use clients::{Client, ClientId, Grant, MayRevoke, Scope};
 pub use duration::{Leeway, Period, Reuse};
 pub use endpoints::{Endpoints, Prefix};
 pub use identity::{Identity, Preset};
@@ -140,6 +142,8 @@ pub struct Config {
     pub issuers: Vec<Spanned<Issuer>>,
     /// `[issuing]`: Postern as an issuer; without it, none.
     pub issuing: Option<Spanned<Issuing>>,
+    /// `[[clients]]`: programs that get tokens in their own name, or ask about tokens.
+    pub clients: Vec<Spanned<Client>>,
     /// `[upstreams.NAME]`: the services behind.
     pub upstreams: BTreeMap<Spanned<String>, Upstream>,
     /// `[[routes]]`: which request goes where, and who may send it.

@@ -21,7 +21,8 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 13] = [
+const REQUIRED: [(&str, &[&str]); 14] = [
+    ("clients[]", &["id"]),
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
     ("issuing", &["issuer", "audiences"]),
@@ -42,7 +43,8 @@ const REQUIRED_UNLESS: (&str, &str, (&str, &str)) =
     ("issuers[]", "algorithms", ("kind", "introspection"));
 
 /// What stands in for required keys while the rest of their table is read.
-const STAND_INS: [(&str, &str, &str); 9] = [
+const STAND_INS: [(&str, &str, &str); 10] = [
+    ("clients[]", "id", "unreadable"),
     ("issuers[]", "issuer", "https://unreadable.invalid"),
     ("issuing", "issuer", "https://unreadable.invalid"),
     ("issuing.login_limits[]", "by", "client"),
@@ -56,10 +58,11 @@ const STAND_INS: [(&str, &str, &str); 9] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 40] = [
+pub(super) const TABLES: [&str; 41] = [
     "admin",
     "audit",
     "auth_failures",
+    "clients[]",
     "endpoints",
     "identity",
     "issuers[]",
@@ -100,8 +103,7 @@ pub(super) const TABLES: [&str; 40] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 4] = [
-    ("", "clients", "leave the section out"),
+const LATER: [(&str, &str, &str); 3] = [
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
     ("upstreams.*", "assertion", "leave it out"),

@@ -2,6 +2,7 @@
 //! contradict each other, rules that could never hold. Opens nothing.
 
 mod audit;
+mod clients;
 mod endpoints;
 mod identity;
 mod issuers;
@@ -39,6 +40,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
     issuing::validate(config, problems);
+    clients::validate(config, problems);
     upstreams(config, problems);
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);

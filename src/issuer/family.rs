@@ -214,6 +214,41 @@ impl Families {
         Ok(ended)
     }
 
+    /// Ends the logins that a revocation which stands already is about, so that nobody finds them
+    /// any more; how many. Of a client's none: there is no list of them, and each is refused at its
+    /// next refresh.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]; some may have ended.
+    pub async fn end_revoked(
+        &self,
+        revoked: &Selector,
+        issued_before: Option<UnixTime>,
+        now: UnixTime,
+    ) -> Result<usize, Unavailable> {
+        if revoked.issuer != self.terms.issuer {
+            return Ok(0);
+        }
+        let sids = match revoked.kind {
+            Kind::Sid => vec![revoked.value.clone()],
+            Kind::Sub => self.store.sids(&revoked.value).await?,
+            Kind::Client | Kind::Issuer | Kind::Jti | Kind::Kid | Kind::Token => Vec::new(),
+        };
+        let is_meant = |login: &Login| match revoked.kind {
+            Kind::Sub => {
+                login.subject == revoked.value
+                    && issued_before.is_none_or(|issued_before| login.at <= issued_before)
+            }
+            _ => true,
+        };
+        let mut ended = 0;
+        for sid in sids {
+            ended += usize::from(self.end_if(&sid, is_meant, now).await?.is_some());
+        }
+        Ok(ended)
+    }
+
     /// The revocation of a session that was just ended or reused. It is in the store already;
     /// handed to the blocklist, it is remembered against a loss, replicated, and told to everyone
     /// who holds a stream of that session.

@@ -3,14 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::auth::Family;
+use crate::auth::{ASSERTION_ALGORITHMS, Algorithm, Family};
 use crate::policy::Issuing;
 
-/// How a client may say who it is.
+/// How a registered client may say who it is.
 const CLIENT_AUTHENTICATION: [&str; 3] =
     ["client_secret_basic", "client_secret_post", "private_key_jwt"];
-/// What a client's own assertion may be signed with.
-const ASSERTION_ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 /// The metadata document. `endpoints` is the public URL of `[endpoints] prefix`, without a slash at
 /// its end.
@@ -28,10 +26,14 @@ pub fn metadata(issuing: &Issuing, endpoints: &str) -> Map<String, Value> {
     say("grant_types_supported", json!(["refresh_token", "client_credentials"]));
     // Required by RFC 8414 §2; there is no authorization endpoint.
     say("response_types_supported", json!([]));
-    for endpoint in ["token", "revocation", "introspection"] {
+    let algorithms = ASSERTION_ALGORITHMS.map(Algorithm::as_str);
+    for (endpoint, is_public) in [("token", true), ("revocation", true), ("introspection", false)] {
         let of = |what: &str| format!("{endpoint}_endpoint_{what}");
-        say(&of("auth_methods_supported"), json!(CLIENT_AUTHENTICATION));
-        say(&of("auth_signing_alg_values_supported"), json!(ASSERTION_ALGORITHMS));
+        // The client of logins has nothing to authenticate with.
+        let none = is_public.then_some("none");
+        let methods: Vec<&str> = CLIENT_AUTHENTICATION.into_iter().chain(none).collect();
+        say(&of("auth_methods_supported"), json!(methods));
+        say(&of("auth_signing_alg_values_supported"), json!(algorithms));
     }
     let is_public =
         |key: &crate::policy::IssuingKey| key.signing.algorithm().family() != Family::Hmac;

@@ -109,7 +109,7 @@ fn text(body: &[u8]) -> Result<&str, FieldError> {
 }
 
 /// Account names that people take for the same: NFKC, trimmed, lower case.
-fn normalised(value: &str) -> String {
+pub(super) fn normalised(value: &str) -> String {
     let compatible: String = value.nfkc().collect();
     compatible.trim().chars().flat_map(char::to_lowercase).collect()
 }

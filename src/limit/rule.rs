@@ -9,7 +9,7 @@ use governor::clock::{Clock, DefaultClock};
 use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
 
-use super::field::{FieldError, form_field, json_field};
+use super::field::{FieldError, form_field, json_field, normalised};
 use super::key::Key;
 use super::limiter::Limiter;
 use super::shared::{Shared, Taken};
@@ -27,6 +27,8 @@ pub enum Count {
 /// One part of a limit's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum By {
+    /// The account that somebody logs in to, folded: see [`super::normalised`].
+    Account,
     /// A verified claim.
     Claim(ClaimPath),
     /// The client's network; see [`super::client_network`].
@@ -50,6 +52,8 @@ pub struct Parts<'r> {
     pub body: Option<&'r [u8]>,
     /// The verified claims; `None` for an anonymous caller.
     pub claims: Option<&'r Map<String, Value>>,
+    /// The account's name as it was typed, at a login.
+    pub account: Option<&'r str>,
 }
 
 /// One limit of one route.
@@ -70,12 +74,19 @@ impl fmt::Display for By {
     /// As the configuration writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Account => f.write_str("account"),
             Self::Claim(path) => write!(f, "claim:{path}"),
             Self::Client => f.write_str("client"),
             Self::Form(name) => write!(f, "form:{name}"),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Json(pointer) => write!(f, "json:{pointer}"),
         }
+    }
+}
+
+impl<C: Clock> fmt::Debug for Limit<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -109,6 +120,9 @@ impl<C: Clock> Limit<C> {
         let mut key = self.shared.as_ref().map_or_else(|| self.limiter.key(), Shared::key);
         for by in &self.by {
             key = match by {
+                By::Account => {
+                    key.part(normalised(parts.account.ok_or(FieldError::Malformed)?).as_bytes())
+                }
                 By::Client => key.client(parts.client),
                 By::Claim(path) => match parts.claims.and_then(|claims| path.find(claims)) {
                     Some(Value::String(text)) => key.part(text.as_bytes()),
@@ -172,8 +186,8 @@ mod tests {
 
     fn key(limit: &Limit, headers: &HeaderMap, body: Option<&[u8]>, claims: &Value) -> Key {
         let client = IpAddr::from([192, 0, 2, 1]);
-        let claims = claims.as_object();
-        limit.key(&Parts { client, headers, body, claims }).unwrap()
+        let (claims, account) = (claims.as_object(), None);
+        limit.key(&Parts { client, headers, body, claims, account }).unwrap()
     }
 
     #[test]
@@ -227,7 +241,7 @@ mod tests {
         let by = limit(vec![By::Form("user".into())]);
         let client = IpAddr::from([192, 0, 2, 1]);
         let headers = HeaderMap::new();
-        let parts = Parts { client, headers: &headers, body: None, claims: None };
+        let parts = Parts { client, headers: &headers, body: None, claims: None, account: None };
         assert_eq!(by.key(&parts), Err(FieldError::Malformed));
         assert!(by.needs_body());
     }

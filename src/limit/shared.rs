@@ -81,6 +81,7 @@ impl Shared {
         name(&mut start, if id.count == Count::All { b"all" } else { b"failures" });
         for by in by {
             let (kind, what) = match by {
+                By::Account => ("account", String::new()),
                 By::Claim(path) => ("claim", path.to_string()),
                 By::Client => ("client", String::new()),
                 By::Form(name) => ("form", name.clone()),
@@ -107,19 +108,46 @@ impl Limit {
     /// When the store cannot be asked, this gateway's own counts decide.
     pub async fn take_shared(&self, shared: &Shared, counter: &Counter, key: Key) -> Taken {
         let key = self.limiter.resolve(key);
+        let (answer, flight) = self.ask_the_store(shared, counter, key).await;
+        self.decide(shared, answer, key, flight)
+    }
+
+    /// The same where nothing can come of a request without the store: it alone decides.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked. The request is nobody's failed attempt.
+    pub async fn take_kept(
+        &self,
+        shared: &Shared,
+        counter: &Counter,
+        key: Key,
+    ) -> Result<Taken, Error> {
+        let key = self.limiter.resolve(key);
+        match self.ask_the_store(shared, counter, key).await {
+            (Ok(level), flight) => Ok(self.decide(shared, Ok(level), key, flight)),
+            (Err(error), flight) => {
+                drop(flight.map(Flight::give_back));
+                Err(error)
+            }
+        }
+    }
+
+    async fn ask_the_store(
+        &self,
+        shared: &Shared,
+        counter: &Counter,
+        key: Key,
+    ) -> (Result<Level, Error>, Option<Flight>) {
         let quota = self.limiter.quota();
         let (count, interval) = (quota.count, quota.interval());
         let meter = Meter { limit: shared.limit, key: key.0, count, interval };
         match self.count {
-            Count::All => {
-                let answer = counter.count(&meter).await;
-                self.decide(shared, answer, key, None)
-            }
+            Count::All => (counter.count(&meter).await, None),
             Count::Failures => {
                 // Made before the store is asked: if nobody waits for the answer, it is a failure.
                 let flight = Flight::new(counter.clone(), meter);
-                let answer = counter.reserve(&meter, flight.id).await;
-                self.decide(shared, answer, key, Some(flight))
+                (counter.reserve(&meter, flight.id).await, Some(flight))
             }
         }
     }

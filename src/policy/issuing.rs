@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::cookies::Cookies;
 use crate::auth::keys::{KeyError, SigningKey};
 use crate::auth::{Algorithm, Family, IssuerSettings, TokenType};
+use crate::limit::Limit;
 
 /// The name of the issuer entry that Postern's own tokens belong to.
 pub const LOCAL: &str = "local";
@@ -36,6 +37,10 @@ pub struct Issuing {
     pub cookies: Option<Cookies>,
     /// The first signs; the others verify what they signed before.
     pub keys: Vec<IssuingKey>,
+    /// How often somebody may try to log in; kept in the store.
+    pub login_limits: Vec<Limit>,
+    /// How often a client may fail at refresh, token, revoke and introspect.
+    pub refresh_limits: Vec<Limit>,
 }
 
 /// One of `[[issuing.keys]]`.

@@ -4,6 +4,7 @@
 //! configuration that does not compile leaves everything as it was.
 
 pub mod canonical;
+mod client;
 pub mod compile;
 pub mod cookies;
 pub mod identity;
@@ -20,6 +21,7 @@ pub mod tls;
 pub mod trusted;
 pub mod upstream;
 
+pub use client::{Client, Clients, Credentials};
 pub use compile::{Access as FileAccess, Context, compile};
 pub use issuing::{Issuing, IssuingKey, LOCAL};
 pub use route::Route;

@@ -3,7 +3,10 @@
 //! What lies below the prefix is never an upstream's: a request that an upstream could read so,
 //! though it is spelled otherwise, must not reach it either (the routing rule for routes).
 
-use super::canonical::folded;
+use super::canonical::{canonical, folded};
+
+/// Registered by RFC 8414 §7.3.
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
 /// The prefix, and on which host it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct OwnPaths {
     prefix: String,
     /// `None`: on every host.
     host: Option<String>,
+    /// Where the metadata of the authorization server are, when there are any.
+    well_known: Option<Box<str>>,
 }
 
 /// How a path stands to the prefix.
@@ -21,6 +26,8 @@ pub enum Standing {
     Below,
     /// Some would read it so, in another spelling.
     Misspelt,
+    /// It is where the metadata are (RFC 8414 §3).
+    WellKnown,
     /// It has nothing to do with it.
     Other,
 }
@@ -29,7 +36,19 @@ impl OwnPaths {
     /// `prefix` as the configuration has checked it; `host` as in [`Self::is_served_on`].
     #[must_use]
     pub fn new(prefix: &str, host: Option<&str>) -> Self {
-        Self { prefix: prefix.to_owned(), host: host.map(str::to_ascii_lowercase) }
+        let host = host.map(str::to_ascii_lowercase);
+        Self { prefix: prefix.to_owned(), host, well_known: None }
+    }
+
+    /// The same with metadata of an issuer of this path, `/` and nothing being the same. Beside
+    /// the prefix, on its host alone, for an upstream may be an authorization server as well.
+    #[must_use]
+    pub fn with_metadata_of(mut self, issuer_path: &str) -> Self {
+        let path = format!("{WELL_KNOWN}{}", issuer_path.trim_end_matches('/'));
+        // No request has another spelling than the canonical one.
+        let path = canonical(&path).map(|canonical| canonical.as_str().into()).ok();
+        self.well_known = path;
+        self
     }
 
     /// Whether the endpoints are to be found under this host (lower case, without port).
@@ -58,6 +77,9 @@ impl OwnPaths {
     pub fn standing(&self, path: &str) -> Standing {
         if self.rest(path).is_some() {
             return Standing::Below;
+        }
+        if self.well_known.as_deref() == Some(path) {
+            return Standing::WellKnown;
         }
         let mut prefix = self.prefix.bytes();
         let same = path
@@ -121,6 +143,28 @@ mod tests {
         ] {
             assert_eq!(deep.standing(path), standing, "{path}");
         }
+    }
+
+    /// RFC 8414 §3.1: the suffix stands between the host and the issuer's path.
+    #[test]
+    fn the_metadata_have_one_path() {
+        use Standing::{Other, WellKnown};
+        for (issuer_path, path, standing) in [
+            ("", "/.well-known/oauth-authorization-server", WellKnown),
+            ("/", "/.well-known/oauth-authorization-server", WellKnown),
+            ("/", "/.well-known/oauth-authorization-server/", Other),
+            ("/tenant/a", "/.well-known/oauth-authorization-server/tenant/a", WellKnown),
+            ("/tenant/a/", "/.well-known/oauth-authorization-server/tenant/a", WellKnown),
+            ("/tenant", "/.well-known/oauth-authorization-server", Other),
+            ("/tenant", "/tenant/.well-known/oauth-authorization-server", Other),
+            ("", "/.well-known/openid-configuration", Other),
+            ("", "/.Well-Known/oauth-authorization-server", Other),
+        ] {
+            let own = OwnPaths::new("/_postern", None).with_metadata_of(issuer_path);
+            assert_eq!(own.standing(path), standing, "{issuer_path} {path}");
+        }
+        let none = OwnPaths::new("/_postern", None);
+        assert_eq!(none.standing("/.well-known/oauth-authorization-server"), Other);
     }
 
     #[test]

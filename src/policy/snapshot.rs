@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::canonical::folded;
+use super::client::Clients;
 use super::cookies::Cookies;
 use super::identity::IdentityHeaders;
 use super::issuing::Issuing;
@@ -38,6 +39,10 @@ pub struct Snapshot {
     pub issuers: Issuers,
     /// Postern as an issuer; `None` when it issues nothing.
     pub issuing: Option<Arc<Issuing>>,
+    /// Who may get tokens in its own name; nobody when Postern issues nothing.
+    pub clients: Arc<Clients>,
+    /// The public URL of `[endpoints] prefix`, as far as anybody knows it.
+    pub endpoints_url: Option<String>,
     /// Where issuers publish their keys.
     pub key_sources: Vec<Arc<KeySource>>,
     /// Whom to ask about opaque tokens.

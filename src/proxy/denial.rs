@@ -17,7 +17,7 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
         status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
     );
-    if !counts || !trip.worker.gateway.audit.is_on() {
+    if !counts || has_its_own(rejection) || !trip.worker.gateway.audit.is_on() {
         return None;
     }
     let mut event = Event::new(Kind::Denial, Outcome::Refused)
@@ -32,6 +32,15 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
         event = event.detail("cause", cause.reason());
     }
     Some(with_caller(event, &trip.ending.as_ref()?.measure))
+}
+
+/// Whether a login or a refresh was refused: that is an event of its own, which knows more.
+fn has_its_own(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::NotAccepted(_) => true,
+        Rejection::Limited(limited) => limited.by == "login_limits",
+        _ => false,
+    }
 }
 
 /// The event of a stream that was ended before its time.

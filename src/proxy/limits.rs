@@ -84,6 +84,7 @@ impl Tally {
             headers,
             body: inbound.buffered(),
             claims: caller.map(|caller| &caller.verified.claims),
+            account: None,
         };
         let key = limit.key(&parts).map_err(|error| match error {
             FieldError::Malformed => Rejection::BadRequest("limit_field"),
@@ -162,7 +163,7 @@ impl Tally {
 
 /// Waits until the store knows, so that a client which has its answer has its unit too; each
 /// within `[store] timeout`.
-async fn given_back(tasks: Vec<JoinHandle<()>>) {
+pub(super) async fn given_back(tasks: Vec<JoinHandle<()>>) {
     for task in tasks {
         drop(task.await);
     }

@@ -152,8 +152,12 @@ async fn take(
     let hop = guard::guard(&mut parts.headers, &trip.policy.reserved);
     match trip.policy.own_paths.standing(parts.uri.path()) {
         Standing::Other => {}
+        // On other hosts it is an upstream's, which may be an authorization server too.
+        Standing::WellKnown if !trip.policy.own_paths.is_served_on(&head.host()) => {}
         // Boxed: the way of every other request stays as small as it was.
-        Standing::Below => return Box::pin(endpoint::answer(trip, &head, &parts, body)).await,
+        Standing::Below | Standing::WellKnown => {
+            return Box::pin(endpoint::answer(trip, &head, &parts, body)).await;
+        }
         Standing::Misspelt => return Err(Rejection::BadRequest("case_variant_of_another_route")),
     }
     let route = find(trip, &head, &parts, preflight.as_ref())?;

@@ -18,6 +18,7 @@ use crate::body::Body;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"postern\"");
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
@@ -103,7 +104,7 @@ pub struct Limited {
 /// An error answer in the form of RFC 6749 §5.2, which other protocols have taken over.
 #[derive(Debug)]
 pub struct OAuthRefusal {
-    /// 400, 401 or 503.
+    /// 400, 401, 403 or 503.
     pub status: StatusCode,
     /// The code: `invalid_request`, `temporarily_unavailable` ...
     pub error: &'static str,
@@ -283,6 +284,8 @@ impl Rejection {
     /// better token does not mend.
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
+            // RFC 6749 §5.2: an OAuth client says who it is.
+            Self::OAuth(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Some(BASIC),
             Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
             Self::NoSession(refusal) if refusal.login.is_some() => None,
             Self::NoSession(refusal) if refusal.reason == "no_token" => Some(BEARER),

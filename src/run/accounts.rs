@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::environment;
-use crate::config::{Config, Problems, Source, Users};
+use crate::config::{Config, Problems, Source, UserSource, Users};
 use crate::issuer::AuthorizationServer;
 use crate::issuer::account::{Accounts, Settings};
 
@@ -41,6 +41,15 @@ pub(super) fn open(
 /// Whether the accounts in use are still those of the configuration.
 pub(super) fn are_the_same(old: &Config, new: &Config) -> bool {
     section(old) == section(new)
+}
+
+/// Whether what the accounts are opened with stands in files that are watched.
+pub(super) fn rest_on_files(config: &Config) -> bool {
+    match section(config).and_then(Users::source) {
+        Some(UserSource::Sql(sql)) => sql.get_ref().url_file.is_some(),
+        Some(UserSource::Upstream(upstream)) => upstream.get_ref().ca.is_some(),
+        Some(UserSource::File(_)) | None => false,
+    }
 }
 
 /// Reads the users file again if it has changed, on a thread of its own.

@@ -26,7 +26,7 @@ use crate::admin::{Admin, Command, Part, ReloadAnswer};
 use crate::auth;
 use crate::config::{self, Config, Loaded};
 use crate::limit::Registry;
-use crate::observe::audit::{AuditWriter, Event, Kind, Outcome};
+use crate::observe::audit::{Audit, AuditWriter, Event, Kind, Outcome};
 use crate::observe::lines::Writer;
 use crate::observe::logging;
 use crate::proxy::Gateway;
@@ -168,7 +168,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         blocklist: parts.blocklist.clone(),
         files,
         again: None,
-        lost: parts.blocklist.status().lost,
+        lost: parts.blocklist.lost_before(),
     };
     wait_for_the_end(inbox, signals, reloader, &limiters).await;
     admin.draining.store(true, Ordering::Release);
@@ -181,22 +181,28 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes what is left to be written.
+/// Writes what is left to be written; a disk or a reader that does not answer holds up nothing.
 async fn end_logs(gateway: Arc<Gateway>, writers: Writers) {
-    if let Err(error) = gateway.audit.record(Event::new(Kind::Stop, Outcome::Done)).await {
-        tracing::error!(%error, "the end was not written to the audit log");
-    }
-    gateway.audit.close().await;
     let Writers { access, audit } = writers;
-    let audited = tokio::task::spawn_blocking(move || {
-        audit.into_iter().for_each(AuditWriter::join);
-    });
-    drop(tokio::time::timeout(LAST_EVENTS, audited).await);
+    if tokio::time::timeout(LAST_EVENTS, end_audit(&gateway.audit, audit)).await.is_err() {
+        tracing::error!("the audit log's disk does not answer: its end may be missing");
+    }
     let written = tokio::task::spawn_blocking(move || {
         gateway.access.close();
         access.into_iter().for_each(Writer::join);
     });
     drop(tokio::time::timeout(LAST_LINES, written).await);
+}
+
+async fn end_audit(audit: &Audit, writer: Option<AuditWriter>) {
+    if let Err(error) = audit.record(Event::new(Kind::Stop, Outcome::Done)).await {
+        tracing::error!(%error, "the end was not written to the audit log");
+    }
+    audit.close().await;
+    let joined = tokio::task::spawn_blocking(move || {
+        writer.into_iter().for_each(AuditWriter::join);
+    });
+    drop(joined.await);
 }
 
 /// What the process is told from outside.

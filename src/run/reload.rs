@@ -36,7 +36,7 @@ pub(super) struct Reloader {
     pub(super) files: WatchedFiles,
     /// When to try again to read them.
     pub(super) again: Option<Instant>,
-    /// Losses of the store that are known.
+    /// Losses of the store that are written down.
     pub(super) lost: u64,
 }
 
@@ -92,8 +92,11 @@ impl Reloader {
         if !self.files.have_changed() && !due {
             return;
         }
-        match self.compile(&self.config, &self.source).await {
-            Ok(snapshot) => {
+        match self.compile_with_accounts().await {
+            Ok((snapshot, users)) => {
+                if users.is_some() {
+                    self.gateway.authorization_server.set_accounts(users);
+                }
                 drop(self.swap(snapshot));
                 self.again = None;
                 let event = Event::new(Kind::Reload, Outcome::Done).detail("cause", "files");
@@ -166,6 +169,19 @@ impl Reloader {
         let providers = &self.gateway.providers;
         self.gateway.policy.store(Arc::new(providers.furnish(snapshot)));
         Box::pin(providers.follow())
+    }
+
+    /// What is in force, from its files; accounts that files beside the configuration describe are
+    /// opened anew, a users file stays open.
+    async fn compile_with_accounts(&self) -> Result<(policy::Snapshot, Option<Accounts>), String> {
+        let snapshot = self.compile(&self.config, &self.source).await?;
+        if !accounts::rest_on_files(&self.config) {
+            return Ok((snapshot, None));
+        }
+        let (config, source) = (self.config.clone(), self.source.clone());
+        let runtime = Handle::current();
+        let users = aside(move || accounts::open(&config, &source, &runtime)).await?;
+        Ok((snapshot, users))
     }
 
     /// The accounts, opened, where the section is another than before; `None` where it is not.

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{ClientAuth, Config, Source};
+use crate::config::{ClientAuth, Config, Source, UserSource};
 
 /// What tells one version of a file from another.
 type Version = Option<(u64, i64, i64, u64)>;
@@ -40,10 +40,35 @@ impl WatchedFiles {
                 paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             }
         }
-        let issuing = config.issuing.as_ref().map(|issuing| issuing.get_ref());
-        let cookies = issuing.and_then(|issuing| issuing.cookies.as_ref());
-        let secret = cookies.and_then(|cookies| cookies.get_ref().cookie_secret_file.as_ref());
-        paths.extend(secret.map(|file| file.get_ref().as_path()));
+        if let Some(issuing) = &config.issuing {
+            let issuing = issuing.get_ref();
+            for key in &issuing.keys {
+                let key = key.get_ref();
+                let files = [&key.private_key_file, &key.secret_file];
+                paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+            }
+            let cookies = issuing.cookies.as_ref();
+            let secret = cookies.and_then(|cookies| cookies.get_ref().cookie_secret_file.as_ref());
+            paths.extend(secret.map(|file| file.get_ref().as_path()));
+            // The users file is looked at by whoever reads it.
+            let source = issuing.users.as_ref().and_then(|users| users.get_ref().source());
+            match source {
+                Some(UserSource::Sql(sql)) => {
+                    let file = &sql.get_ref().url_file;
+                    paths.extend(file.as_ref().map(|file| file.get_ref().as_path()));
+                }
+                Some(UserSource::Upstream(upstream)) => {
+                    let ca = &upstream.get_ref().ca;
+                    paths.extend(ca.as_ref().map(|ca| ca.get_ref().as_path()));
+                }
+                Some(UserSource::File(_)) | None => {}
+            }
+        }
+        for client in &config.clients {
+            let client = client.get_ref();
+            let files = [&client.jwks_file, &client.secret_hash_file];
+            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+        }
         let files = paths
             .into_iter()
             .map(|path| source.resolve(path))

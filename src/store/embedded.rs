@@ -15,6 +15,7 @@ use crate::time::UnixTime;
 use crate::token::Lookup;
 
 mod families;
+mod meters;
 mod once;
 
 /// Suffix → entry as JSON.
@@ -42,6 +43,8 @@ struct Inner {
     writing: Mutex<()>,
     /// The latest second at which a login or a rotation was dated.
     latest: AtomicI64,
+    /// The limits on logins.
+    meters: meters::Meters,
 }
 
 /// What the copy holds of an entry.
@@ -59,7 +62,7 @@ impl Embedded {
         let file = open_private(&path)?;
         // A damaged file must be an error message, whatever the database makes of it.
         let opened = std::panic::catch_unwind(|| load(file));
-        let (database, generation, entries) = opened
+        let (database, generation, entries, meters) = opened
             .unwrap_or_else(|_| Err(redb::Error::Corrupted("its structure is damaged".to_owned())))
             .map_err(|error| open_error(shown, error))?;
         Ok(Self(Arc::new(Inner {
@@ -68,6 +71,7 @@ impl Embedded {
             entries: RwLock::new(entries),
             writing: Mutex::new(()),
             latest: AtomicI64::new(0),
+            meters,
         })))
     }
 
@@ -158,6 +162,7 @@ impl Embedded {
         };
         self.blocking(move |inner| {
             inner.forget_spent(now)?;
+            inner.forget_meters(now)?;
             inner.delete_over(&over, now)
         })
         .await
@@ -283,7 +288,8 @@ impl Kept {
     }
 }
 
-type Loaded = (Database, Arc<str>, HashMap<Box<str>, Kept, foldhash::fast::RandomState>);
+type Entries = HashMap<Box<str>, Kept, foldhash::fast::RandomState>;
+type Loaded = (Database, Arc<str>, Entries, meters::Meters);
 
 fn load(file: File) -> Result<Loaded, redb::Error> {
     let database = Database::builder()
@@ -312,7 +318,8 @@ fn load(file: File) -> Result<Loaded, redb::Error> {
         entries.insert(suffix.value().into(), Kept::of(&entry)?);
     }
     transaction.commit()?;
-    Ok((database, generation, entries))
+    let meters = meters::Meters::load(&database)?;
+    Ok((database, generation, entries, meters))
 }
 
 fn parse(value: &[u8]) -> Option<Entry> {

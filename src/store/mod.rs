@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::counter::Counter;
 pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
 pub use self::error::{Error, OpenError};
@@ -21,12 +22,13 @@ pub use self::meter::{Level, Meter, Outcome};
 #[cfg(test)]
 pub(crate) use self::redis::{Bench as CounterBench, OUTCOME_MAX};
 use self::redis::{Cluster, Redis, RedisWorker};
-pub use self::redis::{Counter, Ear, Questions, Reports, Tracked, Tracker};
+pub use self::redis::{Ear, Questions, Reports, Tracked, Tracker};
 pub use self::settings::{Address, Host, Settings};
 pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
+mod counter;
 mod embedded;
 mod entry;
 mod error;
@@ -63,7 +65,10 @@ pub enum Word<'w> {
 }
 
 /// A worker's side of the store.
-pub struct WorkerStore(WorkerEngine);
+pub struct WorkerStore {
+    engine: WorkerEngine,
+    counter: Counter,
+}
 
 enum WorkerEngine {
     Embedded(Embedded),
@@ -90,11 +95,16 @@ impl Store {
     /// A worker's side; to be called inside the worker's runtime.
     #[must_use]
     pub fn worker(&self) -> WorkerStore {
-        WorkerStore(match &self.0 {
-            Engine::Embedded(embedded) => WorkerEngine::Embedded(embedded.clone()),
-            Engine::Cluster(cluster) => WorkerEngine::Redis(cluster.worker()),
-            Engine::Redis(redis) => WorkerEngine::Redis(redis.worker()),
-        })
+        let redis = match &self.0 {
+            Engine::Embedded(embedded) => {
+                let (engine, counter) = (embedded.clone(), Counter::embedded(embedded.clone()));
+                return WorkerStore { engine: WorkerEngine::Embedded(engine), counter };
+            }
+            Engine::Cluster(cluster) => cluster.worker(),
+            Engine::Redis(redis) => redis.worker(),
+        };
+        let counter = Counter::redis(redis.counter().clone());
+        WorkerStore { engine: WorkerEngine::Redis(redis), counter }
     }
 
     /// Whether the store is this process' own, so that it cannot forget behind our back.
@@ -403,7 +413,7 @@ impl WorkerStore {
     ///
     /// Every way not to get an exact answer within `[store] timeout`.
     pub async fn look_up(&self, lookup: &Lookup, now: UnixTime) -> Result<Found, Error> {
-        match &self.0 {
+        match &self.engine {
             WorkerEngine::Embedded(embedded) => Ok(embedded.look_up(lookup, now)),
             WorkerEngine::Redis(redis) => redis.look_up(lookup).await,
         }
@@ -413,9 +423,15 @@ impl WorkerStore {
     /// one process, whose own memory counts the same.
     #[must_use]
     pub const fn counter(&self) -> Option<&Counter> {
-        match &self.0 {
+        match &self.engine {
             WorkerEngine::Embedded(_) => None,
-            WorkerEngine::Redis(redis) => Some(redis.counter()),
+            WorkerEngine::Redis(_) => Some(&self.counter),
         }
+    }
+
+    /// The way to limits that must survive a restart, whichever store it is.
+    #[must_use]
+    pub const fn lasting_counter(&self) -> &Counter {
+        &self.counter
     }
 }

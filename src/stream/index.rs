@@ -4,7 +4,7 @@
 //! queue only, which is searched when something is announced. What lasts longer is indexed by the
 //! hashes of its suffixes; two suffixes with one hash cost a lookup too many and nothing else.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -189,19 +189,21 @@ impl Index {
     }
 
     /// The streams that any of these suffixes may concern.
-    pub(super) fn named<'s>(&self, suffixes: impl Iterator<Item = &'s str>) -> Vec<Case> {
+    pub(super) fn named<'s>(&self, words: impl Iterator<Item = &'s str>) -> Vec<Case> {
+        // The same word comes several ways: published, noticed by a local copy, one's own.
+        let named: HashSet<&str> = words.collect();
         let inner = self.inner();
         let mut places = BTreeSet::new();
-        for suffix in suffixes {
+        for suffix in &named {
             let hash = self.hasher.hash_one(suffix);
             let found = inner.postings.range((hash, 0)..=(hash, u32::MAX));
             places.extend(found.map(|(_, place)| *place));
-            let young = inner.young.iter().filter(|(key, _)| {
-                let stream = inner.get(*key);
-                stream.is_some_and(|stream| is_named(&stream.entry.verified.lookup, suffix))
-            });
-            places.extend(young.map(|(key, _)| key.place));
         }
+        let young = inner.young.iter().filter(|(key, _)| {
+            let lookup = inner.get(*key).map(|stream| &stream.entry.verified.lookup);
+            lookup.is_some_and(|lookup| suffixes(lookup).any(|own| named.contains(own)))
+        });
+        places.extend(young.map(|(key, _)| key.place));
         let streams = places
             .into_iter()
             .filter_map(|place| Some((place, inner.streams.get(place as usize)?)));
@@ -375,8 +377,4 @@ impl Stream {
 /// Everything that an announcement may name a token by.
 fn suffixes(lookup: &Lookup) -> impl Iterator<Item = &str> {
     lookup.undated.iter().chain(&lookup.dated).chain(&lookup.extra).map(|suffix| &**suffix)
-}
-
-fn is_named(lookup: &Lookup, suffix: &str) -> bool {
-    suffixes(lookup).any(|own| own == suffix)
 }

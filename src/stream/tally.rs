@@ -63,7 +63,7 @@ impl Tally {
         ended.iter().map(|(reason, streams)| Ended { reason, streams: *streams }).collect()
     }
 
-    /// Second looks at a stream that got no answer from the blocklist, so that it went on.
+    /// Second looks at a stream that got no answer from the blocklist; most went on.
     pub fn unanswered(&self) -> u64 {
         self.unanswered.load(Ordering::Relaxed)
     }

@@ -1,9 +1,7 @@
-//! The audit log of the real binary: what is in it, that nothing happens without it, and that
-//! `postern audit verify` finds whatever was done to it afterwards.
+//! The audit log of the real binary: what is in it, and that nothing happens without it. Its files
+//! are in `audit_files.rs`.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -12,24 +10,24 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::gateway::{Gateway, refuses_to_start, run};
+use crate::harness::gateway::{Gateway, run};
 use crate::harness::jwks_server::{JwksServer, Page};
 use crate::harness::keys::Key;
 use crate::harness::metrics::Scrape;
 use crate::harness::redis::Redis;
 use crate::harness::setup::Setup;
+use crate::harness::soon;
 use crate::harness::tokens::Token;
 use crate::harness::upstream::Upstream;
-use crate::harness::{each, soon};
 
-const KEY: &str = "an audit key of more than 32 bytes\n";
+pub const KEY: &str = "an audit key of more than 32 bytes\n";
 
 fn key() -> &'static Key {
     Key::shared("ES256")
 }
 
 /// A configuration with an audit log.
-fn audited(setup: Setup) -> Setup {
+pub fn audited(setup: Setup) -> Setup {
     setup
         .set("audit", "file", "\"audit.log\"")
         .set("audit", "key_file", "\"audit.key\"")
@@ -37,21 +35,21 @@ fn audited(setup: Setup) -> Setup {
 }
 
 /// The lines of one file.
-fn lines(path: &Path) -> Vec<Value> {
+pub fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-fn log(dir: &TempDir) -> Vec<Value> {
+pub fn log(dir: &TempDir) -> Vec<Value> {
     lines(&dir.path().join("audit.log"))
 }
 
 /// `postern audit verify` with the configuration's file, key and state directory.
-fn verify(dir: &TempDir) -> Output {
+pub fn verify(dir: &TempDir) -> Output {
     run(dir, &["audit", "verify", "--config", "postern.toml"], "")
 }
 
-fn is_good(dir: &TempDir) {
+pub fn is_good(dir: &TempDir) {
     let output = verify(dir);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -172,142 +170,6 @@ fn persons_are_hashed() {
     is_good(&gateway.dir);
 }
 
-/// kill -9 under load: whatever was answered is there, a line cut short is put right, and the chain
-/// goes on.
-#[test]
-fn the_chain_survives_a_kill() {
-    let app = Upstream::start();
-    let setup = audited(Setup::standard(&app));
-    let mut dir = Gateway::start(&setup).kill();
-    for round in 0..5 {
-        let gateway = Gateway::start_in(dir, &setup);
-        let mut answered = Vec::new();
-        std::thread::scope(|scope| {
-            let request = |n: usize| gateway.get("/api/x").bearer(&format!("{round}.{n}.x"));
-            for worker in 0..4 {
-                scope.spawn(move || {
-                    for n in 0..50 {
-                        drop(request(worker * 100 + n).try_send());
-                    }
-                });
-            }
-            for n in 0..10 {
-                let jti = format!("killed-{round}-{n}");
-                gateway.revoke_jti(&jti);
-                answered.push(jti);
-            }
-            gateway.signal(Signal::KILL);
-        });
-        dir = gateway.kill();
-        if round % 2 == 0 {
-            let mut file = OpenOptions::new().append(true).open(dir.path().join("audit.log"));
-            file.as_mut().unwrap().write_all(b"{\"seq\":99,\"at\":\"20").unwrap();
-        }
-        let text = std::fs::read_to_string(dir.path().join("audit.log")).unwrap();
-        for jti in answered {
-            assert_eq!(text.matches(&jti).count(), 2, "{jti}: asked and done");
-        }
-    }
-    let gateway = Gateway::start_in(dir, &setup);
-    is_good(&gateway.dir);
-    let repairs = log(&gateway.dir).iter().filter(|line| line["event"] == "repair").count();
-    assert_eq!(repairs, 3);
-}
-
-/// Rotation as `logrotate` does it (move, then SIGHUP) and by size: the chain goes on over files.
-#[test]
-fn rotation_keeps_the_chain() {
-    let app = Upstream::start();
-    let setup = audited(Setup::standard(&app)).set("audit", "rotate", "\"64KiB\"");
-    let gateway = Gateway::start(&setup);
-    let file = gateway.dir.path().join("audit.log");
-    gateway.revoke_jti("before");
-    std::fs::rename(&file, gateway.dir.path().join("audit.log.1")).unwrap();
-    gateway.revoke_jti("between");
-    gateway.signal(Signal::HUP);
-    soon("a new file", || file.exists() && !lines(&file).is_empty());
-    let opening = &lines(&file)[0];
-    assert_eq!(opening["event"], "open");
-    let last = lines(&gateway.dir.path().join("audit.log.1")).pop().unwrap();
-    assert_eq!(opening["previous"], last["mac"], "it opens with the last code of the one before");
-    is_good(&gateway.dir);
-    for _ in 0..600 {
-        gateway.get("/api/x").send().expect(401);
-    }
-    let aside = || {
-        let names = std::fs::read_dir(gateway.dir.path()).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with("audit.log.0")).count()
-    };
-    soon("a file was moved aside", || aside() >= 1);
-    is_good(&gateway.dir);
-}
-
-/// What may be done to a log is found, and named by file and line (exit code 1).
-#[test]
-fn verify_names_the_first_broken_line() {
-    let app = Upstream::start();
-    let setup = audited(Setup::standard(&app));
-    let mut gateway = Gateway::start(&setup);
-    for n in 0..5 {
-        gateway.revoke_jti(&format!("token-{n}"));
-    }
-    gateway.signal(Signal::TERM);
-    gateway.wait(Duration::from_secs(10));
-    let dir = gateway.kill();
-    let path = dir.path().join("audit.log");
-    let good = std::fs::read_to_string(&path).unwrap();
-    let all: Vec<&str> = good.lines().collect();
-    let joined = |lines: Vec<&str>| lines.join("\n") + "\n";
-    let without = |n: usize| joined([&all[..n], &all[n + 1..]].concat());
-    let mut swapped = all.clone();
-    swapped.swap(6, 7);
-    each(
-        [
-            ("altered", good.replace("\"token-2\"", "\"token-9\""), "audit.log:7:"),
-            ("deleted", without(6), "audit.log:7:"),
-            ("reordered", joined(swapped), "audit.log:7:"),
-            ("repeated", joined([&all[..7], &all[6..]].concat()), "audit.log:8:"),
-            ("beginning gone", without(0), "audit.log:1:"),
-            ("cut short", good[..good.len() - 9].to_owned(), &format!("audit.log:{}:", all.len())),
-            ("end gone", joined(all[..all.len() - 2].to_vec()), "its end is missing"),
-        ],
-        |(what, text, expected): (&str, String, &str)| {
-            std::fs::write(&path, text).unwrap();
-            let output = verify(&dir);
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(1), "{what}: {said}");
-            assert!(said.contains(expected), "{what}: {said}");
-        },
-    );
-    std::fs::write(&path, &good).unwrap();
-    is_good(&dir);
-    // With a key from elsewhere, no configuration is needed.
-    let bare = TempDir::new().unwrap();
-    std::fs::copy(&path, bare.path().join("copy.log")).unwrap();
-    let with_key = |arguments: &[&str], key: &str| {
-        let path = bare.path().join("k");
-        crate::harness::setup::private(&path, key.as_bytes());
-        run(&bare, &[&["audit", "verify"], arguments].concat(), "")
-    };
-    for (arguments, key, code) in [
-        (&["--key-file", "k", "copy.log", "--format", "json"][..], KEY, 0),
-        (&["--key-file", "k", "copy.log"], "another key of more than 32 bytes.", 1),
-        (&["--key-file", "k", "copy.log"], "short", 2),
-        (&["--key-file", "k", "nowhere.log"], KEY, 2),
-        (&["--key-env", "UNSET_KEY", "copy.log"], KEY, 2),
-        (&["copy.log"], KEY, 2),
-    ] {
-        let output = with_key(arguments, key);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(!said.contains(key.trim()), "{said}");
-    }
-    let json = with_key(&["--key-file", "k", "copy.log", "--format", "json"], KEY);
-    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(report["lines"], all.len());
-}
-
 /// While the log cannot be written (a full disk, a quota: here a limit on the size of files),
 /// nothing is changed; what has happened waits, and is written when it can be.
 #[test]
@@ -319,11 +181,7 @@ fn nothing_changes_while_it_cannot_be_written() {
     gateway.revoke_jti("before");
     let entries = redis.keys("postern:blocklist:jti:*").len();
     let size = std::fs::metadata(gateway.dir.path().join("audit.log")).unwrap().len();
-    let limit = |bytes: Option<u64>| {
-        let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
-        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
-    };
-    limit(Some(size + 100));
+    limit_file_sizes(&gateway, Some(size + 100));
     for _ in 0..3 {
         let answer = gateway.revoke(&json!({"jti": "during"})).expect(503);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -336,7 +194,7 @@ fn nothing_changes_while_it_cannot_be_written() {
     gateway.get("/api/x").send().refused(401);
     gateway.get("/api/x").bearer(&Token::good().sign(key())).send().expect(200);
     assert_eq!(Scrape::of(&gateway).get("postern_audit_up", &[]), Some(0.0));
-    limit(None);
+    limit_file_sizes(&gateway, None);
     gateway.revoke(&json!({"jti": "after"})).expect(201);
     assert_eq!(Scrape::of(&gateway).get("postern_audit_up", &[]), Some(1.0));
     let file = gateway.dir.path().join("audit.log");
@@ -344,6 +202,12 @@ fn nothing_changes_while_it_cannot_be_written() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(!text.contains("\"during\"") && text.contains("\"after\""), "{text}");
     is_good(&gateway.dir);
+}
+
+/// No file of the gateway may grow beyond so many bytes, as on a disk that is full.
+pub fn limit_file_sizes(gateway: &Gateway, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
+    prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }
 
 #[test]
@@ -368,41 +232,6 @@ fn a_thousand_revocations_at_once() {
     assert_eq!(outcomes.len(), 1000);
     assert!(outcomes.values().all(|outcomes| *outcomes == ["asked", "done"]));
     is_good(&gateway.dir);
-}
-
-/// Two gateways never write to one file at a time; a log is not gone on with under another key; no
-/// key, no log.
-#[test]
-fn what_it_does_not_start_with() {
-    let app = Upstream::start();
-    let shared = TempDir::new().unwrap();
-    let file = format!("{:?}", shared.path().join("audit.log"));
-    let setup = audited(Setup::standard(&app)).set("audit", "file", &file);
-    let first = Gateway::start(&setup);
-    first.revoke_jti("a");
-    let (code, said) = refuses_to_start(&setup);
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains("is written to by another gateway"), "{said}");
-    drop(first);
-    let rekeyed = setup.clone().file("audit.key", "quite another key of more than 32 bytes");
-    let (code, said) = refuses_to_start(&rekeyed);
-    assert!(code == 1 && said.contains("another key"), "{said}");
-    for (what, broken, word) in [
-        ("no key", setup.clone().unset("audit", "key_file"), "audit"),
-        ("a short key", setup.clone().file("audit.key", "too short"), "audit"),
-        (
-            "no such variable",
-            setup.clone().unset("audit", "key_file").set("audit", "key_env", "\"NOT_SET\""),
-            "audit",
-        ),
-        ("an unknown word", setup.clone().set("audit", "hash", "[\"name\"]"), "cannot be hashed"),
-        ("too small", setup.clone().set("audit", "rotate", "\"1KiB\""), "rotate"),
-    ] {
-        let (code, said) = refuses_to_start(&broken);
-        assert_eq!(code, 2, "{what}: {said}");
-        assert!(!said.contains("too short\n"), "{what}: {said}");
-        assert!(said.to_lowercase().contains(word), "{what}: {said}");
-    }
 }
 
 /// `postern revoke` without a gateway writes to the store itself, and to the log.
@@ -441,8 +270,20 @@ fn changes_from_outside_are_written() {
     let written = lines(&file);
     let change = written.iter().find(|line| line["event"] == "key_change").unwrap();
     assert_eq!((change["issuer"].as_str(), change["keys"].as_u64()), (Some("fetched"), Some(1)));
-    let loss = written.iter().find(|line| line["event"] == "loss").unwrap();
-    assert_eq!(loss["lost"], 1);
+    let losses = || {
+        let written = lines(&file).into_iter().filter(|line| line["event"] == "loss");
+        written.map(|line| line["lost"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(), [1]);
+    is_good(&gateway.dir);
+    // The same while nobody runs; what was written down is not written down again.
+    let dir = gateway.kill();
+    redis.command(&["FLUSHALL"]);
+    let gateway = Gateway::start_in(dir, &setup);
+    soon("the second loss is written", || losses().len() == 2);
+    let gateway = Gateway::start_in(gateway.kill(), &setup);
+    gateway.revoke_jti("later");
+    assert_eq!(losses(), [1, 2]);
     is_good(&gateway.dir);
 }
 

@@ -217,8 +217,7 @@ fn a_newer_session_of_the_same_subject_goes_on() {
     assert!(new_one.goes_on(), "the newer session");
 }
 
-/// FLUSHALL is a loss and not a pardon: what was revoked ends streams that are opened by stealth
-/// no more than before, what was not goes on; with `refuse-older` everything from before ends.
+/// FLUSHALL is a loss and not a pardon: what was revoked stays refused, what was not goes on; with `refuse-older` everything from before ends.
 #[test]
 fn a_flushed_store_ends_nothing_by_itself() {
     let (service, redis) = (Service::start(), Redis::start());
@@ -267,7 +266,8 @@ fn nobody_answers_for_longer_than_the_grace() {
     assert_eq!(numbers["ended"], json!({ "store_unavailable": 1 }));
     assert!(numbers["unanswered"].as_u64().unwrap() >= 2, "{numbers}");
     let log = gateway.stderr().text();
-    assert!(log.matches("cannot be asked about live streams").count() <= 2, "{log}");
+    let said = log.matches("cannot be asked about live streams").count();
+    assert!((1..=2).contains(&said), "{log}");
 
     // What this gateway knows to be revoked ends all the same, as soon as it is revoked.
     redis.restart();

@@ -120,13 +120,14 @@ impl Follower {
                         sleep(BREATH).await;
                     }
                 }
-                Some(suffix) = self.nudges.recv() => {
-                    let push = Push::Changed(vec![Key::Entry(suffix)]);
-                    self.core.pushed(push, Moment::now());
-                }
+                Some(suffix) = self.nudges.recv() => self.nudged(suffix),
                 _ = timeout(rest, std::future::pending::<()>()) => {}
             }
         }
+    }
+
+    fn nudged(&mut self, suffix: Box<str>) {
+        self.core.pushed(Push::Changed(vec![Key::Entry(suffix)]), Moment::now());
     }
 
     fn take_in(&mut self, push: Push, reports: &mut Reports) {
@@ -165,7 +166,10 @@ impl Follower {
                 drop(tasks.spawn(async { Outcome::Answer(readings.await) }));
             }
             Command::Canary(value) => {
-                self.canary = Some((value, Instant::now()));
+                // One that is written again has been on its way since the first time.
+                if self.canary.is_none_or(|(under_way, _)| under_way != value) {
+                    self.canary = Some((value, Instant::now()));
+                }
                 let shared = Arc::clone(&self.shared);
                 drop(tasks.spawn(async move {
                     let written = shared.store.write_canary(&shared.tracked.id, value).await;
@@ -187,6 +191,10 @@ impl Follower {
     ) -> bool {
         match outcome {
             Ok(Outcome::Answer(Ok(answer))) => {
+                // First what this process changed: an answer may have been read before that.
+                while let Ok(suffix) = self.nudges.try_recv() {
+                    self.nudged(suffix);
+                }
                 self.core.answered(answer, || reports.take(), Moment::now());
                 true
             }

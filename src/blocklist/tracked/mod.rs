@@ -151,14 +151,13 @@ impl Tracked {
 
     /// This process itself has changed an entry: it is not known from here on until it was read.
     pub(super) fn nudge(&self, suffix: &str) {
-        if !self.copy.is_offered() {
-            return;
-        }
+        let nudges = self.nudges.load();
+        // Nobody keeps a copy. While one is being made it is told all the same: it may be vouched
+        // for before the report of this change has come.
+        let Some(nudges) = nudges.as_ref().filter(|nudges| !nudges.is_closed()) else { return };
+        // A full queue leaves it unknown: it is asked about until the next snapshot.
+        let _ = nudges.try_send(suffix.into());
         self.copy.update(KeyDigest::of_entry(suffix), word::Word::changed);
-        if let Some(nudges) = &*self.nudges.load() {
-            // A full queue leaves it unknown: it is asked about until the next snapshot.
-            let _ = nudges.try_send(suffix.into());
-        }
     }
 
     /// Lets go of an entry that the store has lost; whether there was one.

@@ -9,11 +9,14 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::auth::{Algorithm, SigningKey};
+use crate::issuer::account::Hash;
 use crate::time::UnixTime;
 
 const ISSUER: &str = "https://demo.postern.invalid";
 const AUDIENCE: &str = "https://api.postern.invalid";
 const KID: &str = "demo";
+/// Alice's.
+const PASSWORD: &str = "the demo password";
 const LIFETIME_SECONDS: i64 = 24 * 60 * 60;
 
 /// Whose token is made.
@@ -44,9 +47,19 @@ impl Files<'_> {
             let token = token(&key, *persona)?;
             self.file(&format!("{}.token", persona.name()), format!("{token}\n").as_bytes())?;
         }
+        self.issuing()?;
         let text = self.configuration();
         self.file("postern.toml", text.as_bytes())?;
         Ok(text)
+    }
+
+    /// What a login of `alice` takes.
+    fn issuing(&self) -> Result<(), String> {
+        let key = SigningKey::generate(Algorithm::ES256).map_err(|error| error.to_string())?;
+        let pem = key.to_file().map_err(|error| error.to_string())?;
+        self.file("issuing.pem", pem.expose().as_bytes())?;
+        let (_, hash) = Hash::make(PASSWORD.as_bytes()).map_err(|error| error.to_string())?;
+        self.file("users", format!("alice:{}:user\n", hash.expose()).as_bytes())
     }
 
     fn certificate(&self) -> Result<(), String> {

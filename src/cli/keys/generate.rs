@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::client_secret::{self, ClientSecretArgs};
 use super::directory::{Contents, Directory, Held, entry};
 use super::set::{Set, text};
 use super::{Clock, Failure, algorithm, kid, output, report};
@@ -16,8 +17,8 @@ use crate::cli::token::Format;
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
     /// Directory to make: 0700, nothing else in it
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "client_secret")]
+    pub directory: Option<PathBuf>,
     /// What the key signs with
     #[arg(long, value_name = "ALG", default_value = "ES256", value_parser = algorithm())]
     pub algorithm: Algorithm,
@@ -27,6 +28,9 @@ pub struct GenerateArgs {
     /// A piece of configuration, or JSON for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// For an OAuth client.
+    #[command(flatten)]
+    pub client: ClientSecretArgs,
 }
 
 pub(super) fn run(
@@ -34,10 +38,16 @@ pub(super) fn run(
     clock: &Clock<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let directory = Directory::create(&args.directory)?;
+    if let Some(hash_file) = &args.client.client_secret {
+        return client_secret::run(&args.client, hash_file, out);
+    }
+    let Some(path) = &args.directory else {
+        return Err(Failure::Refused("name a directory".to_owned()));
+    };
+    let directory = Directory::create(path)?;
     let _lock = directory.lock()?;
     if directory.has_signing() || !matches!(directory.is_unfinished(), Ok(true)) {
-        let shown = args.directory.display();
+        let shown = path.display();
         return Err(Failure::Refused(format!(
             "{shown} holds keys already, and none is overwritten: `postern keys rotate {shown}` \
              lets a new one sign"
@@ -55,7 +65,7 @@ pub(super) fn run(
     let report = report(&directory, &contents);
     let written = match args.format {
         Format::Json => writeln!(out, "{report:#}"),
-        Format::Text => write!(out, "{}", configuration(&args.directory, &report)),
+        Format::Text => write!(out, "{}", configuration(path, &report)),
     };
     written.map_err(output)
 }

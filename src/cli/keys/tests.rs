@@ -446,3 +446,49 @@ fn the_snippet_is_toml() {
     assert!(jwks.is_absolute() && jwks.exists());
     assert!(made.out.contains("signing.pem") && !made.out.contains("BEGIN"));
 }
+
+/// RFC 6749 §2.3.1, ASVS 2.10: made by the machine, written once, kept as a hash.
+#[test]
+fn a_clients_secret_is_made_and_hashed() {
+    use crate::auth::ClientSecretHashes;
+    use crate::secret::Secret;
+    let world = World::new();
+    let at = |name: &str| world.temporary.path().join(name);
+    let (hash, out) = (at("billing.hash"), at("billing.secret"));
+    let (hash_name, out_name) = (hash.to_str().unwrap(), out.to_str().unwrap());
+    let base = ["generate", "--client-secret", hash_name];
+    let fit = |secret: &str| {
+        let hashes = ClientSecretHashes::parse(&fs::read_to_string(&hash).unwrap()).unwrap();
+        hashes.fit(&Secret::new(secret.trim_end().to_owned()))
+    };
+    let first = world.run(&base).good().out;
+    assert!(first.len() == 44 && fit(&first), "{first}");
+    assert_eq!(fs::metadata(&hash).unwrap().permissions().mode() & 0o777, 0o600);
+    world.run(&base).refused("--add");
+    assert!(fit(&first), "nothing has changed");
+    // A change: both are good, then the third pushes the first out.
+    let second = world.run(&[&base[..], &["--add", "--out", out_name]].concat()).good();
+    let (printed, second) = (second.out, fs::read_to_string(&out).unwrap());
+    assert!(printed.is_empty() && fit(&first) && fit(&second) && first != second);
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    world.run(&[&base[..], &["--add", "--out", out_name]].concat()).refused("not overwritten");
+    let third = world.run(&[&base[..], &["--add"]].concat()).good().out;
+    assert!(!fit(&first) && fit(&second) && fit(&third));
+    // One that another system made; not what a person made up.
+    let existing = at("existing");
+    let hashed = |secret: &str| {
+        private_file::write(&existing, secret.as_bytes()).unwrap();
+        world.run(&[&base[..], &["--add", "--existing", existing.to_str().unwrap()]].concat())
+    };
+    hashed("correct horse battery staple!\n").refused("at least");
+    assert_eq!(hashed("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b\n").good().out, "");
+    assert!(fit("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"));
+    for wrong in [
+        &["generate"][..],
+        &["generate", "DIR", "--client-secret", "h"],
+        &["generate", "DIR", "--add"],
+        &["generate", "--client-secret", "h", "--out", "o", "--existing", "e"],
+    ] {
+        assert!(Cli::try_parse_from([&["keys"], wrong].concat()).is_err(), "{wrong:?}");
+    }
+}

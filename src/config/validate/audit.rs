@@ -1,6 +1,8 @@
 //! `[audit]`.
 
-use super::super::audit::Audit;
+use std::path::{Component, Path, PathBuf};
+
+use super::super::audit::{Audit, LogPath};
 use super::super::problem::{Problem, Problems};
 use super::super::scalar::OrOff;
 use super::{SecretKeys, distinct};
@@ -22,6 +24,14 @@ pub(super) fn validate(audit: &Audit, problems: &mut Problems) {
                 .help("write key_file, key_env or key_command; 32 random bytes or more"),
         );
     }
+    if let (OrOff::On(LogPath(file)), Some(key)) = (audit.file.get_ref(), &audit.key_file)
+        && is_same(file, key.get_ref())
+    {
+        problems.push(
+            Problem::at(audit.file.span(), "the audit log's file is the file of its key")
+                .help("name another file"),
+        );
+    }
     distinct(audit.hash.spanned(), "this is listed twice", problems);
     if let OrOff::On(size) = audit.rotate.get_ref()
         && size.get() < ROTATE_BYTES_MIN
@@ -31,4 +41,12 @@ pub(super) fn validate(audit: &Audit, problems: &mut Problems) {
             format!("rotate is {} bytes; it is at least {ROTATE_BYTES_MIN}", size.get()),
         ));
     }
+}
+
+/// Whether both lead to one file, as far as names tell.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let named = |path: &Path| -> PathBuf {
+        path.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+    };
+    named(one) == named(other)
 }

@@ -12,6 +12,7 @@ use crate::config::Text;
 
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     routes(config, problems);
+    well_known(config, problems);
     for placed in &config.issuers {
         backchannel_logout(config, placed.get_ref(), problems);
     }
@@ -33,6 +34,25 @@ fn routes(config: &Config, problems: &mut Problems) {
                 route.name
             );
             let help = "choose another path, or another prefix in [endpoints]";
+            problems.push(Problem::at(route.path.span(), message).help(help));
+        }
+    }
+}
+
+/// As little as one where the metadata are (RFC 8414 §3.1), unless it is another host's.
+fn well_known(config: &Config, problems: &mut Problems) {
+    let Some(issuing) = &config.issuing else { return };
+    let url: Option<http::Uri> = issuing.get_ref().issuer.get_ref().0.parse().ok();
+    let Some(url) = url else { return };
+    let issuer_path = url.path().trim_end_matches('/');
+    let own = format!("/.well-known/oauth-authorization-server{issuer_path}");
+    for route in config.routes.iter().map(Spanned::get_ref) {
+        if route.hosts.is_empty() && *route.path.get_ref() == PathPattern::Exact(own.clone()) {
+            let message = format!(
+                "route `{}` can never be reached: {own} are [issuing]'s own metadata",
+                route.name
+            );
+            let help = "leave the route out, or name the other hosts that it is for";
             problems.push(Problem::at(route.path.span(), message).help(help));
         }
     }

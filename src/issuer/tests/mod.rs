@@ -36,6 +36,8 @@ pub(super) fn issuing() -> Issuing {
         refresh_lifetime: LIFETIME,
         refresh_grace: GRACE,
         keys: vec![IssuingKey { kid: "k1".to_owned(), signing }],
+        login_limits: Vec::new(),
+        refresh_limits: Vec::new(),
     }
 }
 

@@ -37,7 +37,8 @@ pub enum Kind {
     Refresh,
     /// The configuration was read again.
     Reload,
-    /// A line that was cut short was taken out of the file.
+    /// The file did not end as it should: a line that was cut short was taken out, lines are
+    /// missing, or there was no file.
     Repair,
     /// A refresh token was used twice: its session was ended.
     Reuse,
@@ -49,6 +50,8 @@ pub enum Kind {
     Stop,
     /// A live connection was closed because its token was revoked or had expired.
     StreamClosed,
+    /// A client was given a token in its own name, or asked for what it may not have.
+    Token,
 }
 
 /// What came of it.
@@ -107,6 +110,7 @@ impl Kind {
             Self::Start => "start",
             Self::Stop => "stop",
             Self::StreamClosed => "stream_closed",
+            Self::Token => "token",
         }
     }
 }

@@ -14,6 +14,9 @@ use super::event::{Event, Kind, Outcome};
 use super::head::Head;
 use super::walk::{Fault, Reached, Walk};
 
+/// How every line begins.
+const LINE_BEGIN: &[u8] = b"{\"seq\":";
+
 /// Why a log cannot be written to. All of them are for the operator to settle.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -83,12 +86,12 @@ impl LogFile {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let mut log = Self { path: path.to_owned(), file, bytes: 0 };
-        let torn = log.take_out_torn_line().map_err(io)?;
-        let reached = log.end(key, head).map_err(|error| match error {
+        let (torn, reached) = log.put_right(key, head).map_err(|error| match error {
             EndError::Fault(fault) => OpenError::Fault { path: path.to_owned(), fault },
             EndError::Io(source) => io(source),
         })?;
         let mut repair = torn.map(|torn| {
+            tracing::warn!("a line of the audit log was cut short and was taken out");
             Event::new(Kind::Repair, Outcome::Done)
                 .detail("torn_bytes", torn.len())
                 .detail("torn_sha256", HEXLOWER.encode(digest(&SHA256, &torn).as_ref()))
@@ -99,6 +102,10 @@ impl LogFile {
         {
             // The end is gone: the chain goes on from what was there, so that the gap stays
             // visible for ever.
+            tracing::error!(
+                "the end of the audit log is missing: lines that were on disk are gone; the chain \
+                 shows the gap"
+            );
             let missing = Event::new(Kind::Repair, Outcome::Failed)
                 .detail("missing_from", reached.seq.saturating_add(1))
                 .detail("missing_to", head.synced);
@@ -108,19 +115,38 @@ impl LogFile {
         Ok(Found { file: log, reached: from, repair })
     }
 
-    /// Bytes behind the last line break: a gateway was killed while it wrote them.
-    fn take_out_torn_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// Takes a line that was cut short out of the file: bytes behind the last line break, which a
+    /// gateway wrote when it was killed. Returns it, and where the chain goes on.
+    ///
+    /// Nothing is taken out of a file before it is known to be a log of this key: the name may be
+    /// a slip, and the file somebody's only copy of something else.
+    fn put_right(
+        &mut self,
+        key: &Key,
+        head: Option<&Head>,
+    ) -> Result<(Option<Vec<u8>>, Option<Reached>), EndError> {
         let length = self.file.metadata()?.len();
-        let end = self.last_break(length)?;
-        self.bytes = end;
-        if end == length {
-            return Ok(None);
+        self.bytes = self.last_break(length)?;
+        if self.bytes == 0 && !self.begins_as_a_line()? {
+            return Err(Fault::NotALine.into());
+        }
+        let reached = self.end(key, head)?;
+        if self.bytes == length {
+            return Ok((None, reached));
         }
         let mut torn = Vec::new();
-        self.file.seek(SeekFrom::Start(end))?;
-        (&self.file).take(length - end).read_to_end(&mut torn)?;
-        self.file.set_len(end)?;
-        Ok(Some(torn))
+        self.file.seek(SeekFrom::Start(self.bytes))?;
+        (&self.file).take(length - self.bytes).read_to_end(&mut torn)?;
+        self.file.set_len(self.bytes)?;
+        Ok((Some(torn), reached))
+    }
+
+    /// Whether what is there may be the beginning of a first line, be it shorter than that.
+    fn begins_as_a_line(&mut self) -> io::Result<bool> {
+        let mut begin = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        (&self.file).take(LINE_BEGIN.len() as u64).read_to_end(&mut begin)?;
+        Ok(LINE_BEGIN.starts_with(&begin))
     }
 
     /// Where the last whole line ends.
@@ -177,6 +203,12 @@ impl LogFile {
         file.seek(SeekFrom::Start(begin))?;
         file.take(end.len() as u64).read_to_end(&mut found)?;
         Ok(found == end)
+    }
+
+    /// Something else in place of the file.
+    #[cfg(test)]
+    pub(super) const fn of(path: PathBuf, file: File) -> Self {
+        Self { path, file, bytes: 0 }
     }
 
     /// Adds lines, all or none of them.

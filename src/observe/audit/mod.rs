@@ -39,6 +39,9 @@ const QUEUE_CHANGES: usize = 256;
 /// How long a denial waits for room. Then it is counted as missed, and its request goes on to be
 /// denied.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
+/// How long a change waits for the disk. Then it is refused: whoever waits may have signals to
+/// take, and a disk that hangs must not take the gateway with it.
+const DISK_WAIT: Duration = Duration::from_secs(5);
 
 /// The line is not known to be on disk, so that what it says must not be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,7 +137,8 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`Unwritten`]: nothing of what the event says may be done, or told as done.
+    /// [`Unwritten`]: nothing of what the event says may be done, or told as done. When the disk
+    /// does not answer for five seconds, too; the line may still come to be written then.
     pub async fn record(&self, event: Event) -> Result<(), Unwritten> {
         self.urgent(|told| Urgent::Change(Message::now(event), told)).await
     }
@@ -193,8 +197,12 @@ impl Audit {
         let Some(shared) = &self.0 else { return Ok(()) };
         let (told, answer) = oneshot::channel();
         let gone = || Unwritten("its writer has ended".to_owned());
-        shared.urgent.send(what(told)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let answered = async {
+            shared.urgent.send(what(told)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        };
+        let answered = tokio::time::timeout(DISK_WAIT, answered).await;
+        answered.unwrap_or_else(|_| Err(Unwritten("its disk does not answer".to_owned())))
     }
 }
 

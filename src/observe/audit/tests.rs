@@ -98,6 +98,40 @@ async fn a_torn_first_line_is_put_right() {
     assert_eq!(check(&dir).unwrap().lines, 3);
 }
 
+/// A name that was mistaken for the log's is refused, and the file is as it was: it may be the only
+/// copy of a key.
+#[tokio::test]
+async fn what_is_no_audit_log_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("audit.log");
+    for text in [
+        "base64:bm90IGEgbG9nIGJ1dCBhIGtleSwgYW5kIGEgbG9uZyBvbmU=",
+        "base64:bm90IGEgbG9nIGJ1dCBhIGtleSwgYW5kIGEgbG9uZyBvbmU=\n",
+        "[listen]\nhttps = \"0.0.0.0:443\"\n# the last line has no break",
+        "\0\0\0\0",
+        "{",
+        "{\"se",
+        "{\"sequence\":1",
+        "{\"seq\":1}\n{\"seq\":2,",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let begun = Audit::open(settings(&dir), dir.path());
+        // What a kill may have left of a first line is taken out.
+        if text.starts_with('{') && "{\"seq\":".starts_with(text) {
+            end(begun.unwrap()).await;
+            assert!(self::text(&dir).starts_with("{\"seq\":1,"), "{text:?}");
+            std::fs::remove_file(dir.path().join("audit-head.json")).unwrap();
+            continue;
+        }
+        let refused = begun.unwrap_err();
+        assert!(
+            matches!(refused, OpenError::Fault { fault: Fault::NotALine, .. }),
+            "{text:?}: {refused}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
 /// Each file opens with the last code of the one before, moved by hand or by size.
 #[tokio::test]
 async fn rotation_keeps_the_chain() {
@@ -126,8 +160,13 @@ async fn rotation_keeps_the_chain() {
     }
     // Moved away while nothing runs: the state directory knows how to go on.
     std::fs::rename(dir.path().join("audit.log"), dir.path().join("audit.log.away")).unwrap();
+    let written = head_of(&dir).seq;
     run(&dir, 1).await;
     check(&dir).unwrap();
+    // Moved, or removed: the log says that the file was not there.
+    let repair = text(&dir).lines().nth(1).unwrap().to_owned();
+    let says = |what: &str| repair.contains(what);
+    assert!(says("\"repair\"") && says(&format!("\"empty_after\":{written}")), "{repair}");
     // A file in the middle is missing.
     let gone = &report.files[4];
     std::fs::remove_file(gone).unwrap();
@@ -311,6 +350,21 @@ async fn what_is_missed_is_counted() {
     drop(tokio::time::timeout(Duration::from_secs(1), audit.note(event(2))).await);
     assert_eq!(condition.missed.load(Ordering::Relaxed), 2);
     assert_eq!(audit.status(), Some(Status { up: true, missed: 2 }));
+}
+
+/// A disk that hangs (a dead network drive) refuses changes; it does not hold up who makes them,
+/// also when the queue is full of others that wait.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_up_nobody_for_long() {
+    let (urgent, _changes) = mpsc::channel(1);
+    let (notes, _noted) = mpsc::channel(1);
+    let audit = Audit(Some(Arc::new(Shared { urgent, notes, condition: Arc::default() })));
+    for what in ["the disk", "room"] {
+        let begun = tokio::time::Instant::now();
+        audit.record(event(0)).await.unwrap_err();
+        assert_eq!(begun.elapsed(), DISK_WAIT, "{what}");
+    }
+    audit.reopen().await.unwrap_err();
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 //! else within [`SYNC_AFTER`]. While the file cannot be written, changes are told so at once, and
 //! other events stay where they are.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -71,6 +74,10 @@ pub(super) struct Writer {
     left: Vec<Message>,
     /// By when what was written must be on disk.
     sync_by: Option<Instant>,
+    /// The last line of which a sync that failed leaves open whether it is on disk.
+    doubtful: Option<u64>,
+    /// When a new file that could not be begun is tried again.
+    renew_after: Option<Instant>,
 }
 
 /// What a writer works with.
@@ -91,7 +98,12 @@ impl Writer {
     ///
     /// [`OpenError`].
     pub(super) fn open(means: Means, head: Option<Head>) -> Result<Self, OpenError> {
-        let found = LogFile::open(&means.path, &means.key, head.as_ref())?;
+        let mut found = LogFile::open(&means.path, &means.key, head.as_ref())?;
+        if let (None, Some(head)) = (&found.reached, &head)
+            && head.seq > 0
+        {
+            found.repair = Some(nothing_there(&means.path, head.seq, found.repair));
+        }
         let head = head.unwrap_or_else(|| Head {
             gateway: uuid::Uuid::new_v4().to_string(),
             seq: 0,
@@ -100,10 +112,15 @@ impl Writer {
             synced: 0,
         });
         let path = means.path.clone();
-        let mut writer = Self { means, file: found.file, head, left: Vec::new(), sync_by: None };
+        let mut writer = Self::new(means, found.file, head);
         let begun = writer.go_on(found.reached, found.repair);
         begun.map_err(|source| OpenError::Io { path, source })?;
         Ok(writer)
+    }
+
+    fn new(means: Means, file: LogFile, head: Head) -> Self {
+        let (sync_by, doubtful, renew_after) = (None, None, None);
+        Self { means, file, head, left: Vec::new(), sync_by, doubtful, renew_after }
     }
 
     /// Writes until it is told to end, or until nobody is left who could tell it.
@@ -174,10 +191,15 @@ impl Writer {
             self.sync_by.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
         }
         let due = self.sync_by.is_some_and(|by| Instant::now() >= by);
-        if result.is_ok() && (due || !told.is_empty()) {
-            result = self.sync();
+        if due || (result.is_ok() && !told.is_empty()) {
+            // Also after lines that did not fit: those before them have waited long enough.
+            let synced = self.sync();
+            result = result.and(synced);
         }
-        self.note_condition(&result);
+        // A line that was taken is no good sign yet: the disk has to say so.
+        if result.is_err() || self.sync_by.is_none() {
+            self.note_condition(&result);
+        }
         for waiter in told {
             let answer = result.as_ref().copied().map_err(|error| Unwritten(error.to_string()));
             drop(waiter.send(answer));
@@ -195,7 +217,8 @@ impl Writer {
             at: messages.last().map_or(SystemTime::UNIX_EPOCH, |message| message.at),
         });
         let (mut lines, mut seq, mut mac) = (Vec::new(), self.head.seq, self.head.mac);
-        for message in missing.iter().chain(messages) {
+        // The number missed comes last: a file's first line is the one that opens it.
+        for message in messages.iter().chain(&missing) {
             seq += 1;
             let place = Place { seq, at: message.at, gateway: &self.head.gateway };
             let text = json(&message.event, place, &self.means.key, self.means.hashed);
@@ -210,11 +233,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Brings everything to disk, and writes down how far it is known to be there.
+    ///
+    /// The system tells of lines that did not get there once, and then forgets that they have not:
+    /// that the next try goes well says nothing about them. It does about lines that were added
+    /// since, and the known end is the last of these, whatever has become of the ones before (a
+    /// hole that verifying finds).
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()?;
+        if let Err(error) = self.file.sync() {
+            self.doubtful = Some(self.head.seq);
+            self.sync_by = Some(Instant::now() + TRY_AGAIN);
+            return Err(error);
+        }
         self.sync_by = None;
-        self.head.synced = self.head.seq;
-        self.write_head();
+        if self.doubtful.is_none_or(|doubtful| self.head.seq > doubtful) {
+            self.doubtful = None;
+            self.head.synced = self.head.seq;
+            self.write_head();
+        }
         Ok(())
     }
 
@@ -241,7 +277,7 @@ impl Writer {
                     .detail("key", self.means.key.id()),
             ),
         }
-        events.extend(repair.inspect(say_repair));
+        events.extend(repair);
         let messages: Vec<Message> = events.into_iter().map(Message::now).collect();
         if !messages.is_empty() {
             self.append(&messages)?;
@@ -252,6 +288,7 @@ impl Writer {
 
     fn is_full(&self) -> bool {
         self.means.rotate_bytes.is_some_and(|limit| self.file.bytes() >= limit)
+            && self.renew_after.is_none_or(|after| Instant::now() >= after)
     }
 
     /// Moves the full file aside and begins a new one. When that does not work, the old one grows
@@ -266,6 +303,7 @@ impl Writer {
             return;
         }
         if let Err(error) = self.renew() {
+            self.renew_after = Some(Instant::now() + TRY_AGAIN);
             tracing::error!(error, "no new audit log can be begun; the old one grows on");
         }
     }
@@ -275,7 +313,7 @@ impl Writer {
         if !self.file.was_moved() {
             return Ok(());
         }
-        self.file.sync().map_err(|error| error.to_string())?;
+        self.sync().map_err(|error| error.to_string())?;
         self.renew()
     }
 
@@ -283,8 +321,15 @@ impl Writer {
         let Means { path, key, .. } = &self.means;
         let found =
             LogFile::open(path, key, Some(&self.head)).map_err(|error| error.to_string())?;
-        self.file = found.file;
-        self.go_on(found.reached, found.repair).map_err(|error| error.to_string())?;
+        let (is_new, before) = (found.reached.is_none(), self.head.seq);
+        let old = std::mem::replace(&mut self.file, found.file);
+        if let Err(error) = self.go_on(found.reached, found.repair) {
+            // Without its first line nothing could follow from it; the old one still takes lines.
+            if is_new && self.head.seq == before {
+                self.file = old;
+            }
+            return Err(error.to_string());
+        }
         tracing::info!(seq = self.head.seq, mac = %self.head.mac, "a new audit log was begun");
         Ok(())
     }
@@ -296,6 +341,9 @@ impl Writer {
         }
         if let Err(error) = self.sync().and_then(|()| self.means.head_file.sync()) {
             tracing::error!(%error, "the end of the audit log may not be on disk");
+        }
+        if let Some(seq) = self.doubtful {
+            tracing::error!(seq, "audit log lines up to this number may not be on disk");
         }
         // Kept elsewhere, this shows whether the end of the file was cut off.
         tracing::info!(seq = self.head.seq, mac = %self.head.mac, "the audit log ends here");
@@ -325,16 +373,17 @@ impl Message {
     }
 }
 
-fn say_repair(event: &Event) {
-    match event.outcome {
-        Outcome::Failed => tracing::error!(
-            "the end of the audit log is missing: lines that were on disk are gone; the chain \
-             shows the gap"
-        ),
-        Outcome::Asked | Outcome::Done | Outcome::Refused => {
-            tracing::warn!("a line of the audit log was cut short and was taken out");
-        }
-    }
+/// Lines were written, and the file that they should be in is empty or absent: moved away while
+/// nothing ran, or removed. Nobody but the operator knows which; the chain keeps that it was so.
+fn nothing_there(path: &Path, written: u64, repair: Option<Event>) -> Event {
+    let file = path.display();
+    tracing::warn!(
+        %file, written,
+        "the audit log is empty or absent, and lines were written before: if nobody has moved it \
+         away, it was removed"
+    );
+    let repair = repair.unwrap_or_else(|| Event::new(Kind::Repair, Outcome::Done));
+    repair.detail("empty_after", written)
 }
 
 async fn pause(until: Option<Instant>) {

@@ -54,12 +54,16 @@ pub(super) fn status_label(index: usize) -> String {
 }
 
 /// Words for requests that went on, the most frequent first.
-pub(super) const ALLOWED: [&str; 8] = [
+pub(super) const ALLOWED: [&str; 12] = [
     "token",
     "public",
     "anonymous",
     "preflight",
     "tunnel",
+    "refresh",
+    "login",
+    "logout",
+    "sessions",
     "backchannel_logout",
     STORE_UNREACHABLE,
     OTHER,
@@ -72,15 +76,20 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 70] = [
+pub(super) const REFUSED: [&str; 88] = [
+    "account_gone",
+    "accounts_busy",
+    "accounts_unavailable",
     "algorithm",
     "ambiguous_target",
     "audience",
+    "audit_unavailable",
     "auth_failures",
     "authorization_not_text",
     "authorization_too_long",
     "authorization_twice",
     "body_broken",
+    "body_fields",
     "body_timeout",
     "body_too_large",
     "case_variant_of_another_route",
@@ -97,9 +106,13 @@ pub(super) const REFUSED: [&str; 70] = [
     "introspection_unavailable",
     "issued_in_future",
     "issuer_not_allowed",
+    "issuing_failed",
     "keys_unavailable",
     "lifetime",
     "limit_field",
+    "login_limits",
+    "login_refused",
+    "logout_all",
     "logout_event",
     "logout_failed",
     "logout_flood",
@@ -118,6 +131,15 @@ pub(super) const REFUSED: [&str; 70] = [
     "permissions",
     "query_without_token",
     "rate_limit",
+    "refresh_ended",
+    "refresh_expired",
+    "refresh_limits",
+    "refresh_malformed",
+    "refresh_other_kind",
+    "refresh_reused",
+    "refresh_reused_before",
+    "refresh_revoked",
+    "refresh_unknown",
     "revoked",
     "roles",
     "scopes",

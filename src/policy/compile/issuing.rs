@@ -3,6 +3,7 @@
 use super::{Access, Context};
 use crate::auth::SigningKey;
 use crate::config::{self, Config, Problem, Problems, SecretSource, Spanned};
+use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
 use crate::policy::cookies::{Cookies, SECRET_BYTES_MIN};
 use crate::policy::issuing::{Issuing, IssuingKey};
 
@@ -28,6 +29,8 @@ pub(super) fn compile(
         refresh_grace: raw.refresh_grace.get_ref().get(),
         cookies: raw.cookies.as_ref().and_then(|raw| cookies(raw, context, problems)),
         keys,
+        login_limits: limits("login_limits", &raw.login_limits, context, true),
+        refresh_limits: limits("refresh_limits", &raw.refresh_limits, context, false),
     })
 }
 
@@ -52,6 +55,36 @@ fn cookies(
     let strict = *raw.same_site.get_ref() == config::SameSite::Strict;
     let (name, login_page) = (raw.name.get_ref().as_str(), *raw.login_page.get_ref());
     Some(Cookies::new(name, strict, login_page, secret.expose()))
+}
+
+/// `kept`: counted in the store, so that neither a restart nor another gateway forgets.
+fn limits(
+    name: &str,
+    raw: &[Spanned<config::IssuingLimit>],
+    context: Context<'_>,
+    kept: bool,
+) -> Vec<Limit> {
+    let compiled = raw.iter().enumerate().map(|(index, limit)| {
+        let limit = limit.get_ref();
+        let key = limit.by.get_ref();
+        let by: Vec<By> = [(key.client, By::Client), (key.account, By::Account)]
+            .into_iter()
+            .filter_map(|(is_part, by)| is_part.then_some(by))
+            .collect();
+        let rate = limit.rate.get_ref();
+        let quota = Quota { count: rate.count, per: rate.per };
+        let count = match limit.count {
+            config::Count::All => limit::Count::All,
+            config::Count::Failures => limit::Count::Failures,
+        };
+        // No route is called so.
+        let route = format!("[issuing] {name}");
+        let id = LimiterId { route, index, by: format!("{by:?}"), quota, count };
+        let shared = kept.then(|| Shared::new(&id, &by));
+        let limiter = context.limiters.limiter(id);
+        Limit { name: name.to_owned(), by, count, limiter, shared }
+    });
+    compiled.collect()
 }
 
 fn one(

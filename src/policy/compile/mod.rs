@@ -1,5 +1,6 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
+mod clients;
 mod issuers;
 mod issuing;
 mod providers;
@@ -62,7 +63,9 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let tls = tls_server(config, context, &mut problems);
     let upstreams = upstreams::compile(config, context, &mut problems);
     let issuing = issuing::compile(config, context, &mut problems);
-    let issuers = issuers(config, context, issuing.as_ref(), &mut problems);
+    let extra = extra_keys(config, &mut problems);
+    let clients = clients::compile(config, context, issuing.as_ref(), &extra, &mut problems);
+    let issuers = issuers(config, context, issuing.as_ref(), extra, &mut problems);
     let routes = routes::compile(config, context, &upstreams, &mut problems);
     let tables = routes::tables(config, &mut problems);
     let identity = identity(config, &mut problems);
@@ -81,9 +84,11 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         folded_router: tables.folded,
         paths_fold: tables.paths_fold,
         own_paths: own_paths(config),
+        endpoints_url: endpoints_url(config),
         routes,
         issuers,
         issuing: issuing.map(Arc::new),
+        clients: Arc::new(clients.unwrap_or_default()),
         key_sources: providers.key_sources,
         introspections: providers.introspections,
         reserved,
@@ -102,7 +107,25 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
 
 fn own_paths(config: &Config) -> OwnPaths {
     let host = config.listen.public_url.get_ref().authority().map(http::uri::Authority::host);
-    OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host)
+    let own = OwnPaths::new(config.endpoints.prefix.get_ref().as_str(), host);
+    match issuer_url(config) {
+        Some(issuer) => own.with_metadata_of(issuer.path()),
+        None => own,
+    }
+}
+
+fn issuer_url(config: &Config) -> Option<http::Uri> {
+    config.issuing.as_ref()?.get_ref().issuer.get_ref().0.parse().ok()
+}
+
+/// Below `public_url`; without one, where the issuer says that it is.
+fn endpoints_url(config: &Config) -> Option<String> {
+    let public = config.listen.public_url.get_ref().origin();
+    let origin = public.or_else(|| {
+        let issuer = issuer_url(config)?;
+        Some(format!("{}://{}", issuer.scheme_str()?, issuer.authority()?))
+    });
+    Some(format!("{}{}", origin?, config.endpoints.prefix.get_ref().as_str()))
 }
 
 fn tls_server(
@@ -168,6 +191,7 @@ fn issuers(
     config: &Config,
     context: Context<'_>,
     issuing: Option<&Issuing>,
+    extra: Vec<ExtraKey>,
     problems: &mut Problems,
 ) -> Option<(Issuers, issuers::Compiled)> {
     let before = problems.len();
@@ -178,19 +202,6 @@ fn issuers(
         Ok(local) => compiled.entries.extend(local),
         Err(error) => problems.push(Problem::new(format!("[issuing] {error}"))),
     }
-    let extra: Vec<ExtraKey> = config
-        .revocation
-        .extra_keys
-        .spanned()
-        .filter_map(|template| match template.get_ref().to_string().parse() {
-            Ok(key) => Some(key),
-            Err(error) => {
-                let error: crate::auth::ExtraKeyError = error;
-                problems.push(Problem::at(template.span(), error.to_string()));
-                None
-            }
-        })
-        .collect();
     if problems.len() > before {
         return None;
     }
@@ -204,6 +215,20 @@ fn issuers(
             None
         }
     }
+}
+
+/// The keys under which other applications revoke.
+fn extra_keys(config: &Config, problems: &mut Problems) -> Vec<ExtraKey> {
+    let templates = config.revocation.extra_keys.spanned();
+    let parsed = templates.filter_map(|template| match template.get_ref().to_string().parse() {
+        Ok(key) => Some(key),
+        Err(error) => {
+            let error: crate::auth::ExtraKeyError = error;
+            problems.push(Problem::at(template.span(), error.to_string()));
+            None
+        }
+    });
+    parsed.collect()
 }
 
 fn identity(config: &Config, problems: &mut Problems) -> IdentityHeaders {

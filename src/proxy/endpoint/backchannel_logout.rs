@@ -6,6 +6,7 @@
 //! cause. What could not be decided or written is 503, not 400: the same token may be sent again,
 //! and clients that repeat a request by themselves do so after 503 alone.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,9 @@ const REASON: &str = "OpenID Connect Back-Channel Logout";
 /// How much longer than the token a gateway whose clock is behind may take it.
 const CLOCKS: Duration = Duration::from_secs(60);
 
+/// What the sender is told of a form without one, or with several.
+const ONE_TOKEN: &str = "exactly one logout_token is needed";
+
 /// What the sender is told of a token that is not accepted, whatever the cause.
 const NOT_ACCEPTED: &str = "the logout token is not accepted";
 
@@ -58,22 +62,27 @@ pub(super) async fn answer(
     may_cost(trip)?;
     let idle = trip.policy.timeouts.body_idle;
     let form = Form::read(headers, inbound, bytes_max, idle).await?;
-    let Some(token) = form.only("logout_token") else {
-        note_failure(trip);
-        return Err(invalid("logout_form", "exactly one logout_token is needed"));
-    };
-    let now = UnixTime::now();
-    let logout = read(trip, &token, now).await?;
-    trip.worker.gateway.logouts.delivered(trip.client);
-    not_revoked(trip, &logout, now).await?;
-    // On its own: a sender that hangs up must not leave it half done.
-    let order = Order {
+    let sender = Sender {
         gateway: trip.worker.gateway.clone(),
-        policy: trip.policy.clone(),
         client: trip.client,
         request_id: trip.request_id.to_str().unwrap_or_default().into(),
-        logout,
     };
+    let Some(token) = form.only("logout_token") else {
+        note_failure(trip);
+        sender.note("logout_form", &ONE_TOKEN, None).await;
+        return Err(invalid("logout_form", ONE_TOKEN));
+    };
+    let now = UnixTime::now();
+    let logout = match read(trip, &token, now).await? {
+        Ok(logout) => logout,
+        Err(refusal) => return Err(sender.refuse(refusal.reason(), &refusal, None).await),
+    };
+    sender.gateway.logouts.delivered(trip.client);
+    if let Some(cause) = revoked(trip, &logout, now).await? {
+        return Err(sender.refuse("revoked", &cause.reason(), Some(&logout)).await);
+    }
+    // On its own: a sender that hangs up must not leave it half done.
+    let order = Order { sender, policy: trip.policy.clone(), logout };
     let executed = tokio::spawn(order.execute(now)).await;
     executed.unwrap_or_else(|_| Err(unavailable("logout_failed")))?;
     trip.decide(Decision::Allowed("backchannel_logout"));
@@ -84,36 +93,48 @@ pub(super) async fn answer(
 fn may_cost(trip: &Trip) -> Result<(), Rejection> {
     match trip.worker.gateway.logouts.would_block(trip.client) {
         None => Ok(()),
-        Some(decision) => Err(Rejection::Limited(Box::new(Limited {
-            by: "logout_flood",
-            retry_after: retry_after(&decision),
-            fields: Vec::new(),
-        }))),
+        Some(decision) => {
+            trip.series().limited("logout_flood");
+            Err(Rejection::Limited(Box::new(Limited {
+                by: "logout_flood",
+                retry_after: retry_after(&decision),
+                fields: Vec::new(),
+            })))
+        }
     }
 }
 
-/// The token, verified; by keys that are fetched now where its provider may have newer ones.
-async fn read(trip: &Trip, token: &str, now: UnixTime) -> Result<LogoutToken, Rejection> {
+/// The token, verified; by keys that are fetched now where its provider may have newer ones. A
+/// refusal of it is counted if it counts.
+async fn read(
+    trip: &Trip,
+    token: &str,
+    now: UnixTime,
+) -> Result<Result<LogoutToken, LogoutTokenError>, Rejection> {
     let refusal = match verify(trip, &trip.policy.issuers, token, now) {
-        Ok(logout) => return Ok(logout),
+        Ok(logout) => return Ok(Ok(logout)),
         Err(refusal) => refusal,
     };
     let Some(wanted) = trip.policy.issuers.wanted_for_logout(token, &refusal) else {
-        return Err(refused(trip, &refusal).await);
+        return Ok(Err(counted(trip, refusal)));
     };
     let gateway = trip.worker.gateway.clone();
     match gateway.providers.look_again(&wanted).await {
-        Looked::Unknown => Err(refused(trip, &refusal).await),
-        Looked::Unavailable => Err(unavailable("keys_unavailable")),
+        Looked::Unknown => Ok(Err(counted(trip, refusal))),
+        Looked::Unavailable => {
+            // A signature was computed in vain, whatever newer keys may say of it.
+            if refusal == LogoutTokenError::Token(VerifyError::Signature) {
+                note_failure(trip);
+            }
+            Err(unavailable("keys_unavailable"))
+        }
         Looked::Again => {
             let current = gateway.policy.load_full();
             if !current.is_same_configuration(&trip.policy) {
                 return Err(unavailable("keys_unavailable"));
             }
-            match verify(trip, &current.issuers, token, UnixTime::now()) {
-                Ok(logout) => Ok(logout),
-                Err(refusal) => Err(refused(trip, &refusal).await),
-            }
+            let verified = verify(trip, &current.issuers, token, UnixTime::now());
+            Ok(verified.map_err(|refusal| counted(trip, refusal)))
         }
     }
 }
@@ -131,38 +152,76 @@ fn verify(
     result
 }
 
-/// A refusal, counted if it counts. The sender learns nothing of it, the log everything.
-async fn refused(trip: &Trip, refusal: &LogoutTokenError) -> Rejection {
+fn counted(trip: &Trip, refusal: LogoutTokenError) -> LogoutTokenError {
     if refusal.counts_as_failure() {
         note_failure(trip);
     }
-    let request_id = trip.request_id.to_str().unwrap_or_default();
-    let (client, reason) = (trip.client, refusal.reason());
-    tracing::info!(%client, request_id, reason, error = %refusal, "a logout token was refused");
-    let audit = &trip.worker.gateway.audit;
-    if audit.is_on() {
-        let event = Event::new(Kind::Logout, Outcome::Refused).reason(reason);
-        audit.note(event.address(client).request(request_id)).await;
-    }
-    invalid(reason, NOT_ACCEPTED)
+    refusal
 }
 
-/// A stolen key that was revoked ends no sessions, nor does a token that was.
-async fn not_revoked(trip: &Trip, logout: &LogoutToken, now: UnixTime) -> Result<(), Rejection> {
+/// Why the token is itself revoked, if it is: a stolen key that was revoked ends no sessions, nor
+/// does a token that was.
+async fn revoked(
+    trip: &Trip,
+    logout: &LogoutToken,
+    now: UnixTime,
+) -> Result<Option<Cause>, Rejection> {
     match trip.worker.blocklist.check(&logout.lookup, now).await {
         // A logout from before a loss takes nothing back: it only refuses more.
-        Ok(Verdict::Clear | Verdict::Revoked(Cause::OlderThanLoss)) => Ok(()),
-        Ok(Verdict::Revoked(_)) => Err(invalid("revoked", NOT_ACCEPTED)),
+        Ok(Verdict::Clear | Verdict::Revoked(Cause::OlderThanLoss)) => Ok(None),
+        Ok(Verdict::Revoked(cause)) => Ok(Some(cause)),
         Err(_) => Err(unavailable("store_unavailable")),
+    }
+}
+
+/// Whoever sent the token, as the records have it.
+struct Sender {
+    gateway: Arc<Gateway>,
+    client: IpAddr,
+    request_id: Box<str>,
+}
+
+impl Sender {
+    /// A refusal: the sender learns nothing of its cause, the records everything. `logout` is there
+    /// once the token has verified.
+    async fn refuse(
+        &self,
+        reason: &'static str,
+        why: &(dyn fmt::Display + Sync),
+        logout: Option<&LogoutToken>,
+    ) -> Rejection {
+        self.note(reason, why, logout).await;
+        invalid(reason, NOT_ACCEPTED)
+    }
+
+    /// Has a refusal written into the log and the audit log.
+    async fn note(
+        &self,
+        reason: &'static str,
+        why: &(dyn fmt::Display + Sync),
+        logout: Option<&LogoutToken>,
+    ) {
+        let Self { gateway, client, request_id } = self;
+        let (issuer, jti) = (logout.map(|l| &*l.issuer), logout.map(|l| &*l.jti));
+        tracing::info!(
+            %client, request_id = &**request_id, reason, issuer, jti, error = %why,
+            "a logout token was refused"
+        );
+        if !gateway.audit.is_on() {
+            return;
+        }
+        let mut event = Event::new(Kind::Logout, Outcome::Refused).reason(reason);
+        if let Some(logout) = logout {
+            event = event.issuer(&logout.issuer).jti(&logout.jti);
+        }
+        gateway.audit.note(event.address(*client).request(request_id)).await;
     }
 }
 
 /// A logout that is to be executed, once.
 struct Order {
-    gateway: Arc<Gateway>,
+    sender: Sender,
     policy: Arc<Snapshot>,
-    client: IpAddr,
-    request_id: Box<str>,
     logout: LogoutToken,
 }
 
@@ -170,19 +229,19 @@ impl Order {
     /// Revokes, then spends the token's name: what failed on the way may be tried again with the
     /// same token, and of several that arrive at once one is answered 200.
     async fn execute(self, now: UnixTime) -> Result<(), Rejection> {
-        let store = self.gateway.blocklist.store();
+        let store = self.sender.gateway.blocklist.store();
         let name = self.name();
         let spent = store.is_spent(&name, now).await;
         if spent.map_err(|error| self.failed(&error))? {
-            return Err(invalid("logout_replayed", NOT_ACCEPTED));
+            return Err(self.replayed().await);
         }
         let item = self.revoke(now).await?;
         let ttl = self.logout.until.since(now).saturating_add(CLOCKS);
         let first = store.spend(&name, ttl, now).await;
         if !first.map_err(|error| self.failed(&error))? {
-            return Err(invalid("logout_replayed", NOT_ACCEPTED));
+            return Err(self.replayed().await);
         }
-        item.log(Some(&self.logout.jti), Some(&self.request_id));
+        item.log(Some(&self.logout.jti), Some(&self.sender.request_id));
         Ok(())
     }
 
@@ -195,12 +254,15 @@ impl Order {
 
     async fn revoke(&self, now: UnixTime) -> Result<Item, Rejection> {
         let asked = self.asked();
-        let wanted = revocation::of(&asked, ACTOR, &self.policy.issuers, now);
-        let wanted = wanted.map_err(|error| self.impossible(&error))?;
+        let wanted = match revocation::of(&asked, ACTOR, &self.policy.issuers, now) {
+            Ok(wanted) => wanted,
+            Err(error) => return Err(self.impossible(&error).await),
+        };
         // As every revocation: not without a line, and not told as done without one.
-        let (event, audit) = (self.event(&wanted), &self.gateway.audit);
+        let Sender { gateway, .. } = &self.sender;
+        let (event, audit) = (self.event(&wanted), &gateway.audit);
         audit.record(event.clone()).await.map_err(|error| self.unwritten(&error))?;
-        let revoked = self.gateway.blocklist.revoke(&wanted, now).await;
+        let revoked = gateway.blocklist.revoke(&wanted, now).await;
         let ended = match &revoked {
             Ok(item) => event.ended(Outcome::Done).detail("expires", item.expires),
             Err(error) => event.ended(Outcome::Failed).detail("error", error.to_string()),
@@ -210,7 +272,7 @@ impl Order {
             Ok(item) => audited.map(|()| item).map_err(|error| self.unwritten(&error)),
             Err(RevokeError::Store(error)) => Err(self.failed(&error)),
             Err(error @ (RevokeError::AlreadyOver | RevokeError::Invalid(_))) => {
-                Err(self.impossible(&error))
+                Err(self.impossible(&error).await)
             }
         }
     }
@@ -218,14 +280,14 @@ impl Order {
     fn event(&self, wanted: &Revocation) -> Event {
         let (selector, id) = (&wanted.selector, wanted.selector.id());
         let event = Event::new(Kind::Revocation, Outcome::Asked).actor(ACTOR).reason(REASON);
-        let event = event.issuer(&selector.issuer).jti(&self.logout.jti).address(self.client);
-        let event = event.request(&self.request_id);
+        let event = event.issuer(&selector.issuer).jti(&self.logout.jti);
+        let event = event.address(self.sender.client).request(&self.sender.request_id);
         event.selector(selector.kind.as_str(), &selector.value, Some(&id))
     }
 
     fn unwritten(&self, error: &Unwritten) -> Rejection {
-        let request_id = &*self.request_id;
-        tracing::error!(by = ACTOR, request_id, %error, "a logout was not written down");
+        let (jti, request_id) = (&*self.logout.jti, &*self.sender.request_id);
+        tracing::error!(by = ACTOR, jti, request_id, %error, "a logout was not written down");
         unavailable("logout_failed")
     }
 
@@ -243,15 +305,20 @@ impl Order {
     }
 
     fn failed(&self, error: &crate::store::Error) -> Rejection {
-        let (jti, request_id) = (&*self.logout.jti, &*self.request_id);
+        let (jti, request_id) = (&*self.logout.jti, &*self.sender.request_id);
         tracing::warn!(by = ACTOR, jti, request_id, %error, "a revocation was not confirmed");
         unavailable("store_unavailable")
     }
 
+    async fn replayed(&self) -> Rejection {
+        let why = "it was executed before";
+        self.sender.refuse("logout_replayed", &why, Some(&self.logout)).await
+    }
+
     /// The configuration was checked for this: it does not happen.
-    fn impossible(&self, error: &dyn std::error::Error) -> Rejection {
-        let (jti, request_id) = (&*self.logout.jti, &*self.request_id);
+    async fn impossible(&self, error: &(dyn std::error::Error + Sync)) -> Rejection {
+        let (jti, request_id) = (&*self.logout.jti, &*self.sender.request_id);
         tracing::error!(by = ACTOR, jti, request_id, %error, "a logout cannot be executed");
-        invalid("logout_failed", NOT_ACCEPTED)
+        self.sender.refuse("logout_failed", &error, Some(&self.logout)).await
     }
 }

@@ -196,7 +196,7 @@ async fn leave(
             return end_all(&errand, &login.subject).await;
         }
         let event = errand.event_of(Kind::Logout, Outcome::Asked, &login);
-        end_session(&errand, event, &login.subject, &login.sid).await
+        end_session(&errand, event, (&login.subject, &login.sid), None).await
     });
     ended.await?;
     trip.worker.gateway.sessions.forget(cookie);

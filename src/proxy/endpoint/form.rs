@@ -8,6 +8,7 @@ use mime::Mime;
 
 use crate::proxy::Rejection;
 use crate::proxy::forward::Inbound;
+use crate::secret::Secret;
 
 /// A body that is one form.
 pub(super) struct Form(Vec<u8>);
@@ -36,6 +37,18 @@ impl Form {
     /// text. Other parameters are nobody's business.
     pub(super) fn only(&self, name: &str) -> Option<String> {
         only(&self.0, name)
+    }
+
+    /// Every parameter, in order; `None` when anything in it is not text.
+    pub(super) fn pairs(&self) -> Option<Vec<(String, Secret<String>)>> {
+        std::str::from_utf8(&self.0).ok()?;
+        let pairs = form_urlencoded::parse(&self.0);
+        // The decoder puts U+FFFD for what is not UTF-8.
+        let text = |text: &str| !text.contains('\u{FFFD}');
+        pairs
+            .map(|(name, value)| (name.into_owned(), Secret::new(value.into_owned())))
+            .map(|pair| (text(&pair.0) && text(pair.1.expose())).then_some(pair))
+            .collect()
     }
 }
 

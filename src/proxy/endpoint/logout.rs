@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::grant::nothing;
 use super::limits;
 use crate::auth::{IssuerFilter, Verified, VerifyError};
-use crate::blocklist::{End, Revocation};
+use crate::blocklist::{End, Revocation, RevokeError};
 use crate::body::Body;
 use crate::issuer::Login;
 use crate::observe::audit::{Event, Kind, Outcome};
@@ -109,7 +109,7 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
         Who::Holder(login) if all => end_all(&errand, &login.subject).await,
         Who::Holder(login) => {
             let event = errand.event_of(Kind::Logout, Outcome::Asked, &login);
-            end_session(&errand, event, &login.subject, &login.sid).await
+            end_session(&errand, event, (&login.subject, &login.sid), None).await
         }
         Who::Bearer(verified, token) => {
             let is_local = &*verified.entry == LOCAL;
@@ -120,8 +120,8 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
                     }
                     let event = event_of(&errand, &verified);
                     let event = event.detail("sid", &**sid);
-                    revoke_token(&errand, &verified, &token).await?;
-                    end_session(&errand, event, subject, sid).await
+                    let token = Some((&*verified, &token));
+                    end_session(&errand, event, (subject, sid), token).await
                 }
                 _ if all => Err(Rejection::BadRequest("logout_all")),
                 // Its sessions are another's to end.
@@ -141,12 +141,15 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
 pub(super) async fn end_session(
     errand: &Errand,
     event: Event,
-    subject: &str,
-    sid: &str,
+    (subject, sid): (&str, &str),
+    token: Option<(&Verified, &Secret<String>)>,
 ) -> Result<(), Rejection> {
     errand.record(event.clone()).await?;
     let ended = async {
         let now = UnixTime::now();
+        if let Some((verified, token)) = token {
+            revoke_token(errand, verified, token).await?;
+        }
         let ended = errand.families.end_own(sid, subject, now).await;
         ended.map_err(|error| errand.unavailable(&error))?;
         let revocation =
@@ -219,6 +222,8 @@ async fn revoke(errand: &Errand, what: &Revocation, now: UnixTime) -> Result<(),
             item.log(None, Some(&errand.request_id));
             Ok(())
         }
+        // It expired this very moment.
+        Err(RevokeError::AlreadyOver) => Ok(()),
         Err(error) => Err(errand.unrevoked(&error)),
     }
 }

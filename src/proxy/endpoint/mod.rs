@@ -5,6 +5,8 @@
 
 mod backchannel_logout;
 mod browser;
+mod client;
+mod client_credentials;
 mod csrf;
 pub(in crate::proxy) mod errand;
 mod fields;
@@ -12,10 +14,14 @@ mod flood;
 pub(in crate::proxy) mod form;
 pub(in crate::proxy) mod grant;
 mod introspect;
+mod judged;
 mod limits;
 mod login;
 pub(in crate::proxy) mod login_page;
 mod logout;
+mod oauth;
+mod parameters;
+mod presented;
 mod published;
 pub(in crate::proxy) mod refresh;
 mod revoke;
@@ -34,6 +40,7 @@ use super::reject::OAuthRefusal;
 use super::{Rejection, Trip};
 use crate::body::Body;
 use crate::policy::Snapshot;
+use crate::policy::own_paths::Standing;
 
 /// What the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +67,8 @@ enum Endpoint {
     Session,
     /// RFC 6749 §3.2.
     Token,
+    /// The metadata (RFC 8414 §3).
+    WellKnown,
 }
 
 /// One request for an endpoint.
@@ -93,7 +102,9 @@ impl Endpoint {
 
     fn methods(self, policy: &Snapshot) -> &'static [Method] {
         match self {
-            Self::Csrf | Self::Jwks | Self::Sessions => &[Method::GET, Method::HEAD],
+            Self::Csrf | Self::Jwks | Self::Sessions | Self::WellKnown => {
+                &[Method::GET, Method::HEAD]
+            }
             Self::Login if policy.cookies().is_some_and(|cookies| cookies.login_page) => {
                 &[Method::GET, Method::HEAD, Method::POST]
             }
@@ -111,7 +122,7 @@ impl Endpoint {
     /// The largest body.
     const fn bytes_max(self) -> usize {
         match self {
-            Self::Csrf | Self::Jwks | Self::Session | Self::Sessions => 0,
+            Self::Csrf | Self::Jwks | Self::Session | Self::Sessions | Self::WellKnown => 0,
             Self::Login | Self::Logout | Self::Refresh => 8 * 1024,
             Self::BackchannelLogout | Self::Introspect | Self::Revoke | Self::Token => 16 * 1024,
         }
@@ -137,7 +148,10 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Rejection> {
     let own = &trip.policy.own_paths;
     let rest = own.rest(parts.uri.path()).filter(|_| own.is_served_on(&head.host()));
-    let endpoint = rest.and_then(|rest| Endpoint::find(rest, &trip.policy));
+    let endpoint = match own.standing(parts.uri.path()) {
+        Standing::WellKnown => Some(Endpoint::WellKnown),
+        _ => rest.and_then(|rest| Endpoint::find(rest, &trip.policy)),
+    };
     let endpoint = endpoint.ok_or(Rejection::NotFound)?;
     let methods = endpoint.methods(&trip.policy);
     if !methods.contains(&parts.method) {
@@ -154,7 +168,7 @@ pub(super) async fn answer(
         }
         Endpoint::Csrf => csrf::answer(trip, call).await,
         Endpoint::Introspect => introspect::answer(trip, call).await,
-        Endpoint::Jwks => published::jwks(trip),
+        Endpoint::Jwks => published::jwks(trip, &parts.method),
         Endpoint::Login if parts.method == Method::POST => login::answer(trip, call).await,
         Endpoint::Login => login_page::answer(trip, call).await,
         Endpoint::Logout => logout::answer(trip, call).await,
@@ -163,6 +177,7 @@ pub(super) async fn answer(
         Endpoint::Session => sessions::end_one(trip, call).await,
         Endpoint::Sessions => sessions::list(trip, call).await,
         Endpoint::Token => token::answer(trip, call).await,
+        Endpoint::WellKnown => published::well_known(trip, &parts.method),
     }
 }
 

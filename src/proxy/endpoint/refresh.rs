@@ -130,9 +130,9 @@ pub(in crate::proxy) async fn hand_out(
 
 /// The account is gone or disabled: so is the session.
 pub(in crate::proxy) async fn gone(errand: &Errand, login: &Login) -> Rejection {
-    let refusal = refused(errand, Some(login), "account_gone").await;
+    drop(refused(errand, Some(login), "account_gone").await);
     match end(errand, login, "the account is gone or disabled").await {
-        Ok(()) => refusal,
+        Ok(()) => Rejection::NotAccepted("account_gone"),
         Err(unavailable) => unavailable,
     }
 }

@@ -77,7 +77,7 @@ pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<
     let ended = async move {
         let event = errand.event(Kind::Logout, Outcome::Asked).issuer(LOCAL).subject(&subject);
         let event = event.detail("sid", sid.as_str());
-        end_session(&errand, event, &subject, &sid).await
+        end_session(&errand, event, (&subject, &sid), None).await
     };
     to_its_end(ended).await?;
     trip.decide(Decision::Allowed("sessions"));

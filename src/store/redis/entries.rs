@@ -56,10 +56,14 @@ end
 return {ends or -1, issued or -1, mute}
 ";
 
-/// KEYS entry, index; ARGV suffix. Answers whether the entry was there.
-const DELETE: &str = r"
-redis.call('ZREM', KEYS[2], ARGV[1])
-return redis.call('DEL', KEYS[1])
+/// KEYS entry, and the index where it is in the same slot; ARGV suffix, the channel to publish it
+/// on. Answers whether the entry was there. Who hears it looks, and forgets what was lifted before
+/// it could write it back.
+pub(super) const DELETE: &str = r"
+if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[1]) end
+local was = redis.call('DEL', KEYS[1])
+redis.pcall('PUBLISH', ARGV[2], ARGV[1])
+return was
 ";
 
 /// KEYS index; ARGV most to drop. Drops names whose entries are over; answers how many.
@@ -181,7 +185,8 @@ impl Redis {
     pub(in crate::store) async fn delete(&self, suffix: &str) -> Result<bool, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("EVAL").arg(DELETE).arg(2);
-        pipeline.arg(self.entry_key(suffix)).arg(&self.names.index).arg(suffix);
+        pipeline.arg(self.entry_key(suffix)).arg(&self.names.index);
+        pipeline.arg(suffix).arg(&self.names.revoked);
         Ok(answer::count(self.ask_one(&pipeline).await?)? > 0)
     }
 

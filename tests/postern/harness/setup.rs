@@ -115,6 +115,12 @@ impl Setup {
         self
     }
 
+    /// A table of another kind, with its header.
+    pub fn table(mut self, text: &str) -> Self {
+        self.tables.push(text.to_owned());
+        self
+    }
+
     /// Removes the tables (routes, issuers) whose text contains `part`.
     pub fn without_table(mut self, part: &str) -> Self {
         let before = self.tables.len();

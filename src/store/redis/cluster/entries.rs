@@ -18,7 +18,7 @@ use super::router::{Group, Kind};
 use super::slot;
 use crate::store::redis::answer;
 use crate::store::redis::entries::{
-    LIST, PLACES_MAX, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, cursor, listed, living, place,
+    DELETE, LIST, PLACES_MAX, PUTS_AT_ONCE, Put, SWEEP, SWEEP_NAMES, cursor, listed, living, place,
     put_command, scored_names, wait_command, wait_deadline, waited, warn_mute,
 };
 use crate::store::redis::lookup::generation_text;
@@ -127,8 +127,8 @@ impl Cluster {
     pub(in crate::store) async fn delete(&self, suffix: &str) -> Result<bool, Error> {
         self.unindexed().remove(suffix);
         let key = self.entry_key(suffix);
-        let mut delete = redis::cmd("DEL");
-        delete.arg(&key);
+        let mut delete = redis::cmd("EVAL");
+        delete.arg(DELETE).arg(1).arg(&key).arg(suffix).arg(&self.names.revoked);
         let entries = answer::count(self.control.run(&key, delete, self.deadline()).await?)?;
         let mut remove = redis::cmd("ZREM");
         remove.arg(&self.names.index).arg(suffix);

@@ -1,0 +1,129 @@
+//! How often somebody may try: `login_limits` and `refresh_limits`.
+
+use serde_json::json;
+
+use crate::harness::client::Answer;
+use crate::harness::gateway::Gateway;
+use crate::harness::issuing::{Client, PASSWORD, Tokens, client, setup};
+use crate::harness::metrics::Scrape;
+use crate::harness::redis::Redis;
+use crate::harness::setup::Setup;
+use crate::harness::upstream::Upstream;
+
+const BOTH: &str = "[{ by = \"client+account\", rate = \"5/15m\" }]";
+
+fn limited(app: &Upstream, limits: &str) -> Setup {
+    let setup = setup(app).set("issuing", "login_limits", limits);
+    setup.set("listen", "trusted_proxies", "[\"127.0.0.1\"]")
+}
+
+fn login_from(client: &Client, address: &str, name: &str, password: &str) -> Answer {
+    let request = client.post("login").header("X-Forwarded-For", address);
+    request.json(&json!({ "username": name, "password": password })).send()
+}
+
+fn is_limited(answer: Answer) {
+    let answer = answer.refused(429);
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    // 5/15m gives one try back every three minutes.
+    assert!((150..=181).contains(&wait), "{wait}");
+}
+
+/// Design: "one account cannot be locked out by a stranger's five tries"; CWE-645, CWE-307. Whoever
+/// spells a name otherwise counts as the same (R40).
+#[test]
+fn a_guesser_is_stopped_and_locks_nobody_out() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&limited(&app, BOTH));
+    let client = client(&gateway);
+    for name in ["alice", "Alice", " alice ", "ALICE", "\u{ff41}lice"] {
+        login_from(&client, "192.0.2.1", name, "guess").refused(401);
+    }
+    is_limited(login_from(&client, "192.0.2.1", "alice", PASSWORD));
+    is_limited(login_from(&client, "192.0.2.1", "aLiCe", PASSWORD));
+    // An account that is not there is limited in the same way (CWE-203).
+    for _ in 0..5 {
+        login_from(&client, "192.0.2.1", "nobody", "guess").refused(401);
+    }
+    is_limited(login_from(&client, "192.0.2.1", "nobody", "guess"));
+    Tokens::of(login_from(&client, "192.0.2.2", "alice", PASSWORD));
+    Tokens::of(login_from(&client, "192.0.2.1", "bob", PASSWORD));
+    let labels = [("by", "login_limits")];
+    let counted = Scrape::of(&gateway).count("postern_rate_limited_total", &labels);
+    assert_eq!(counted, 3);
+}
+
+/// Design: "limits in the store survive a restart", of a gateway that was killed too; and another
+/// gateway of the store counts with it.
+#[test]
+fn the_counts_survive_a_restart() {
+    let app = Upstream::start();
+    for with_redis in [false, true] {
+        let redis = Redis::start();
+        let setup = limited(&app, BOTH);
+        let setup = if with_redis { setup.redis(&redis) } else { setup };
+        let gateway = Gateway::start(&setup);
+        for _ in 0..5 {
+            login_from(&client(&gateway), "192.0.2.1", "alice", "guess").refused(401);
+        }
+        if with_redis {
+            let other = Gateway::start(&setup);
+            is_limited(login_from(&client(&other), "192.0.2.1", "alice", PASSWORD));
+        }
+        let gateway = Gateway::start_in(gateway.kill(), &setup);
+        is_limited(login_from(&client(&gateway), "192.0.2.1", "alice", PASSWORD));
+        Tokens::of(login_from(&client(&gateway), "192.0.2.9", "alice", PASSWORD));
+    }
+}
+
+/// Only what failed counts, and a burst of guesses gets as many tries as so many in a row.
+#[test]
+fn failures_alone_count_where_that_is_said() {
+    let app = Upstream::start();
+    let limits = "[{ by = \"account\", rate = \"5/15m\", count = \"failures\" }]";
+    let redis = Redis::start();
+    for setup in [limited(&app, limits), limited(&app, limits).redis(&redis)] {
+        let gateway = Gateway::start(&setup);
+        let client = client(&gateway);
+        for _ in 0..8 {
+            Tokens::of(login_from(&client, "192.0.2.1", "alice", PASSWORD));
+        }
+        let threads: Vec<_> = (0..20)
+            .map(|i| {
+                let client = client.clone();
+                std::thread::spawn(move || {
+                    login_from(&client, &format!("192.0.2.{i}"), "alice", "guess").status
+                })
+            })
+            .collect();
+        let answers: Vec<u16> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let guesses = answers.iter().filter(|status| **status == 401).count();
+        assert!(guesses <= 5, "{answers:?}");
+        assert!(answers.iter().all(|status| [401, 429, 503].contains(status)), "{answers:?}");
+        // Busy checks were nobody's failures.
+        while login_from(&client, "192.0.2.1", "alice", "guess").status == 401 {}
+        is_limited(login_from(&client, "192.0.2.200", "alice", PASSWORD));
+        Tokens::of(login_from(&client, "192.0.2.1", "bob", PASSWORD));
+    }
+}
+
+/// `refresh_limits`: failures by client; who refreshes honestly meets no limit.
+#[test]
+fn failed_refreshes_are_limited() {
+    let app = Upstream::start();
+    let limits = "[{ by = \"client\", rate = \"3/1m\", count = \"failures\" }]";
+    let gateway = Gateway::start(&setup(&app).set("issuing", "refresh_limits", limits));
+    let client = client(&gateway);
+    let mut tokens = client.login("alice");
+    for _ in 0..6 {
+        tokens = Tokens::of(client.refresh(&tokens.refresh));
+    }
+    for _ in 0..3 {
+        client.refresh("made.up").refused(401);
+    }
+    let answer = client.refresh("made.up").refused(429);
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    client.refresh(&tokens.refresh).refused(429);
+    assert_eq!(client.call(&tokens.access), 200, "other requests go on");
+}
