@@ -59,7 +59,7 @@ pub(super) fn look(server: &Arc<AuthorizationServer>) {
         Ok(false) => {}
         Ok(true) => tracing::info!("the users file was read again"),
         Err(error) => {
-            tracing::error!(%error, "the users file cannot be used; the accounts stay as they were");
+            tracing::error!(%error, "the users file cannot be used; accounts stay as they were");
         }
     }));
 }

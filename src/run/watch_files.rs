@@ -40,6 +40,11 @@ impl WatchedFiles {
                 paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             }
         }
+        for client in &config.clients {
+            let client = client.get_ref();
+            let files = [&client.jwks_file, &client.secret_hash_file];
+            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+        }
         if let Some(issuing) = &config.issuing {
             let issuing = issuing.get_ref();
             for key in &issuing.keys {
@@ -63,11 +68,6 @@ impl WatchedFiles {
                 }
                 Some(UserSource::File(_)) | None => {}
             }
-        }
-        for client in &config.clients {
-            let client = client.get_ref();
-            let files = [&client.jwks_file, &client.secret_hash_file];
-            paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
         }
         let files = paths
             .into_iter()

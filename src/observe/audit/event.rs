@@ -25,7 +25,7 @@ pub enum Kind {
     Lift,
     /// Somebody logged in, or tried to.
     Login,
-    /// Somebody ended a session of theirs or all of them, or a provider's logout token was received.
+    /// Somebody ended a session of theirs or all of them, or a provider's logout token came.
     Logout,
     /// The store has lost revocations.
     Loss,

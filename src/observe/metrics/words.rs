@@ -54,7 +54,7 @@ pub(super) fn status_label(index: usize) -> String {
 }
 
 /// Words for requests that went on, the most frequent first.
-pub(super) const ALLOWED: [&str; 12] = [
+pub(super) const ALLOWED: [&str; 16] = [
     "token",
     "public",
     "anonymous",
@@ -64,6 +64,10 @@ pub(super) const ALLOWED: [&str; 12] = [
     "login",
     "logout",
     "sessions",
+    "client_credentials",
+    "introspection",
+    "revocation",
+    "published",
     "backchannel_logout",
     STORE_UNREACHABLE,
     OTHER,
@@ -76,7 +80,7 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 88] = [
+pub(super) const REFUSED: [&str; 89] = [
     "account_gone",
     "accounts_busy",
     "accounts_unavailable",
@@ -140,6 +144,7 @@ pub(super) const REFUSED: [&str; 88] = [
     "refresh_reused_before",
     "refresh_revoked",
     "refresh_unknown",
+    "revocation_failed",
     "revoked",
     "roles",
     "scopes",

@@ -6,7 +6,7 @@
 //! logins waits for few writes and holds up no revocation.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
@@ -171,7 +171,17 @@ impl Embedded {
         if batch.is_empty() {
             return Ok(());
         }
-        self.blocking(move |inner| inner.write_meters(&batch)).await
+        let batch = Arc::new(batch);
+        let kept = batch.clone();
+        let written = self.blocking(move |inner| inner.write_meters(&batch)).await;
+        if written.is_err() {
+            // Whoever waits tries again, and has an error of its own.
+            let mut state = self.0.meters.lock();
+            for (name, whole) in kept.iter() {
+                state.unwritten.entry(*name).or_insert(*whole);
+            }
+        }
+        written
     }
 }
 
