@@ -34,7 +34,7 @@ fn key(limit: &Limit, name: &str) -> Key {
     let body = format!("{{\"email\":\"{name}\"}}");
     let client = IpAddr::from([192, 0, 2, 1]);
     limit
-        .key(&Parts { client, headers: &headers, body: Some(body.as_bytes()), claims: None })
+        .key(&Parts { client, headers: &headers, body: Some(body.as_bytes()), claims: None, account: None })
         .unwrap()
 }
 

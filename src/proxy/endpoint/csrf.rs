@@ -43,7 +43,7 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(&RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.extend(set.map(|cookie| (SET_COOKIE, cookie)));
-    trip.decide(Decision::Allowed("csrf"));
+    trip.decide(Decision::Allowed("csrf_issued"));
     Ok(response)
 }
 

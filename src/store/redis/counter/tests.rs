@@ -22,7 +22,8 @@ fn meter(key: u128, count: u32, interval: Duration) -> Meter {
 
 fn worker(store: &Store) -> (WorkerStore, Counter) {
     let worker = store.worker();
-    let counter = worker.counter().unwrap().clone();
+    let crate::store::WorkerEngine::Redis(redis) = &worker.engine else { panic!("Redis") };
+    let counter = redis.counter().clone();
     (worker, counter)
 }
 
