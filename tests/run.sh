@@ -81,6 +81,7 @@ node_app() { # name, folder
     fi
 }
 node_app express tests/apps/express
+node_app browser tests/browser
 node_app oidc tests/providers/oidc
 node_app oauth-node tests/clients/node
 node_app axios tests/clients/axios
