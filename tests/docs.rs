@@ -293,7 +293,7 @@ fn reasons() -> BTreeSet<String> {
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
-        for before in ["because(\"", "invalid(\"", "refuse(\"", "unavailable(\""] {
+        for before in ["because(\"", "invalid(\"", "refuse(\"", "unavailable(\"", "no_session(\""] {
             take(&text, before);
         }
     }

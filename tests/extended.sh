@@ -30,6 +30,7 @@ install_tools() {
     packages=""
     have wrk || packages="$packages wrk"
     have openssl || packages="$packages openssl"
+    [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || packages="$packages chromium"
     have go || packages="$packages golang-go"
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || have postgres || packages="$packages postgresql"
     have mariadbd || packages="$packages mariadb-server"
@@ -151,6 +152,8 @@ trial "soak" against_release --ignored --nocapture soak::
 trial "rotations: a thousand at once, kill -9 of gateway and Redis" \
     against_release --ignored --nocapture --test-threads 1 rotation_trials::
 trial "times of refused logins" against_release --ignored --nocapture login_timing::
+trial "a real browser: login, renewal, attacks, logout" \
+    against_release --ignored --nocapture real_browser::
 trial "accounts in PostgreSQL and MariaDB" against_release --ignored --nocapture sql_accounts::
 trial "Keycloak: tokens, rotation, outages, restarts" keycloak
 trial "foreign tokens made anew" foreign_tokens

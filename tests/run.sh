@@ -81,6 +81,7 @@ node_app() { # name, folder
     fi
 }
 node_app express tests/apps/express
+node_app browser tests/browser
 node_app oidc tests/providers/oidc
 node_app assertions-node tests/apps/assertions
 node_app oauth-node tests/clients/node

@@ -23,6 +23,8 @@ pub struct TokenSource {
     pub cookie: Option<String>,
     /// The query parameter's name.
     pub query: Option<String>,
+    /// The name of the cookie with a session's id, which stands for a token.
+    pub session: Option<String>,
 }
 
 /// A token as it was presented. Not verified, not even well-formed.
@@ -43,6 +45,8 @@ pub enum Origin {
     Header,
     /// In the query.
     Query,
+    /// Kept in the store, behind a session cookie.
+    Session,
 }
 
 /// The request is at fault, not the token: 400 `invalid_request` (RFC 6750 §3.1).
@@ -96,9 +100,14 @@ pub fn token<'r>(
     let mut found = bearer(headers, bytes_max)?
         .map(|token| Presented { token: Cow::Borrowed(token), origin: Origin::Header });
     if let Some(name) = &source.cookie
-        && let Some(token) = in_cookies(headers, name)?
+        && let Some(token) = cookie_value(headers, name)?
     {
         add(&mut found, Presented { token: Cow::Borrowed(token), origin: Origin::Cookie })?;
+    }
+    if let Some(name) = &source.session
+        && let Some(id) = cookie_value(headers, name)?
+    {
+        add(&mut found, Presented { token: Cow::Borrowed(id), origin: Origin::Session })?;
     }
     if let (Some(name), Some(query)) = (&source.query, query) {
         for (_, token) in form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name) {
@@ -177,8 +186,15 @@ fn add<'r>(found: &mut Option<Presented<'r>>, more: Presented<'r>) -> Result<(),
     }
 }
 
-/// An empty cookie is what a logout leaves behind: no token.
-fn in_cookies<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ExtractError> {
+/// The one cookie of this name. An empty one is what a logout leaves behind: none.
+///
+/// # Errors
+///
+/// [`ExtractError`]: bytes that are no text, or several of that name (cookie tossing).
+pub fn cookie_value<'h>(
+    headers: &'h HeaderMap,
+    name: &str,
+) -> Result<Option<&'h str>, ExtractError> {
     let mut found = None;
     for field in headers.get_all(COOKIE) {
         let text = std::str::from_utf8(field.as_bytes()).map_err(|_| ExtractError::NotText)?;

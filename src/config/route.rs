@@ -53,9 +53,10 @@ pub struct Route {
     /// What happens to a CORS preflight, which carries no token; default deny.
     #[serde(default = "default_preflight")]
     pub preflight: Spanned<Preflight>,
-    /// How cookie-borne tokens are guarded against forged requests; default by Origin.
-    #[serde(default = "default_csrf")]
-    pub csrf: Spanned<Csrf>,
+    /// How cookies are guarded against forged requests; by default an application's own by Origin,
+    /// Postern's by a double-submit token.
+    #[serde(default)]
+    pub csrf: Option<Spanned<Csrf>>,
     /// The Host that the upstream sees; default the client's.
     #[serde(default = "default_host")]
     pub host: Spanned<HostRule>,
@@ -87,10 +88,6 @@ fn default_forward_token() -> Spanned<bool> {
 
 fn default_preflight() -> Spanned<Preflight> {
     unplaced(Preflight::Deny)
-}
-
-fn default_csrf() -> Spanned<Csrf> {
-    unplaced(Csrf::Origin)
 }
 
 fn default_host() -> Spanned<HostRule> {
@@ -238,30 +235,16 @@ pub enum Preflight {
     Forward,
 }
 
-/// How cookie-borne tokens are guarded against forged requests.
+/// How cookies are guarded against forged requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Scalar")]
+#[serde(rename_all = "kebab-case")]
 pub enum Csrf {
+    /// By a token that only a page of the same origin can know; Postern's own cookie alone.
+    DoubleSubmit,
     /// Not at all.
     Off,
     /// By Origin and Sec-Fetch-Site.
     Origin,
-}
-
-impl TryFrom<Scalar> for Csrf {
-    type Error = String;
-
-    fn try_from(scalar: Scalar) -> Result<Self, String> {
-        let text = scalar.text("\"origin\" or \"off\"")?;
-        match text.as_str() {
-            "off" => Ok(Self::Off),
-            "origin" => Ok(Self::Origin),
-            "double-submit" => {
-                Err("double-submit is not in this release\nwrite \"origin\"".to_owned())
-            }
-            _ => Err(format!("{text:?} is neither \"origin\" nor \"off\"")),
-        }
-    }
 }
 
 /// The Host that the upstream sees.

@@ -61,7 +61,7 @@ const STAND_INS: [(&str, &str, &str); 11] = [
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 42] = [
+pub(super) const TABLES: [&str; 43] = [
     "admin",
     "audit",
     "auth_failures",
@@ -73,6 +73,7 @@ pub(super) const TABLES: [&str; 42] = [
     "issuers[].claims",
     "issuers[].keys[]",
     "issuing",
+    "issuing.cookies",
     "issuing.keys[]",
     "issuing.login_limits[]",
     "issuing.refresh_limits[]",
@@ -107,10 +108,9 @@ pub(super) const TABLES: [&str; 42] = [
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 3] = [
+const LATER: [(&str, &str, &str); 2] = [
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("issuing", "cookies", "leave the section out"),
 ];
 
 /// Names of keys under which a secret would stand in the file.

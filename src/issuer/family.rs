@@ -101,6 +101,18 @@ impl Families {
         Ok(self.store.find(&token.sid()).await?.map_err(RefusedWhy::Dead))
     }
 
+    /// Whose login a browser's session is, as [`Families::find`].
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn login_of(
+        &self,
+        session: &BrowserSession,
+    ) -> Result<Result<Login, RefusedWhy>, Unavailable> {
+        Ok(self.store.find(&session.sid).await?.map_err(RefusedWhy::Dead))
+    }
+
     /// Rotates a refresh token.
     ///
     /// # Errors

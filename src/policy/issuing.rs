@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::cookies::Cookies;
 use crate::auth::keys::{KeyError, SigningKey};
 use crate::auth::{Algorithm, Family, IssuerSettings, TokenType};
 use crate::limit::Limit;
@@ -32,6 +33,8 @@ pub struct Issuing {
     pub refresh_lifetime: Duration,
     /// How long the direct predecessor gets its successor's answer again.
     pub refresh_grace: Duration,
+    /// How browsers keep a login; `None` when everybody gets tokens.
+    pub cookies: Option<Cookies>,
     /// The first signs; the others verify what they signed before.
     pub keys: Vec<IssuingKey>,
     /// How often somebody may try to log in; kept in the store.

@@ -7,6 +7,7 @@ pub mod assertion;
 pub mod canonical;
 mod client;
 pub mod compile;
+pub mod cookies;
 pub mod identity;
 mod issuing;
 pub mod origin;

@@ -66,6 +66,12 @@ impl OwnPaths {
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 
+    /// The path of an endpoint; `rest` as [`Self::rest`] tells it.
+    #[must_use]
+    pub fn path(&self, rest: &str) -> String {
+        format!("{}{rest}", self.prefix)
+    }
+
     /// Where a canonical path stands. Nearly every path is told by its first bytes.
     #[must_use]
     pub fn standing(&self, path: &str) -> Standing {

@@ -26,8 +26,8 @@ pub struct Route {
     pub websocket: bool,
     /// Whether a CORS preflight goes on without a token.
     pub forward_preflight: bool,
-    /// Whether a cookie-borne token needs proof of origin.
-    pub csrf: bool,
+    /// What proof of origin cookies need.
+    pub csrf: Csrf,
     /// Whether the upstream is told of the caller in identity headers.
     pub identity_headers: bool,
     /// The token made for the upstream, where it wants one.
@@ -57,6 +57,18 @@ pub enum Access {
     Optional(Demand),
     /// Only with a good token.
     Required(Demand),
+}
+
+/// What proof of origin an unsafe request, or an upgrade, needs when its token came in a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Csrf {
+    /// With Postern's session cookie the double-submit token; with an application's own cookie
+    /// Origin or Sec-Fetch-Site.
+    DoubleSubmit,
+    /// None.
+    Off,
+    /// Origin or Sec-Fetch-Site, whosever cookie it is.
+    Origin,
 }
 
 /// What a token must be for a route.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::folded;
 use super::client::Clients;
+use super::cookies::Cookies;
 use super::identity::IdentityHeaders;
 use super::issuing::Issuing;
 use super::origin::Origin;
@@ -127,6 +128,12 @@ impl Snapshot {
     pub fn is_same_configuration(&self, other: &Self) -> bool {
         let mut pairs = self.routes.iter().zip(&other.routes);
         self.routes.len() == other.routes.len() && pairs.all(|(one, two)| Arc::ptr_eq(one, two))
+    }
+
+    /// Postern's own cookies, where it sets any.
+    #[must_use]
+    pub fn cookies(&self) -> Option<&Cookies> {
+        self.issuing.as_ref()?.cookies.as_ref()
     }
 
     /// Whether an upstream that ignores case, or dots and spaces at a segment's end, would read

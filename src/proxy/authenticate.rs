@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use super::identity::{Identity, apply};
 use super::measure::Decision;
 use super::reject::Limited;
-use super::{Rejection, Trip, fail_mode, introspect};
+use super::{Rejection, Trip, fail_mode, introspect, session};
 use crate::auth::extract::{self, Origin, Presented, TokenSource, remove_cookie, remove_query};
 use crate::auth::{IssuerFilter, Issuers, Rule, Told, Verified, VerifyError};
 use crate::blocklist::Verdict;
@@ -63,6 +63,13 @@ pub async fn authenticate(
         };
     };
     let now = UnixTime::now();
+    let kept;
+    let presented = if presented.origin == Origin::Session {
+        kept = session::access_token(trip, &parts.headers, &presented.token, now).await?;
+        Presented { token: Cow::Borrowed(kept.access.expose()), origin: Origin::Session }
+    } else {
+        presented
+    };
     let verified = facts(trip, demand, &presented, now).await?;
     trip.note_caller(&verified);
     trip.decide(Decision::Allowed("token"));
@@ -81,7 +88,8 @@ pub async fn authenticate(
     Ok(Some(Caller { verified, origin: presented.origin, identity }))
 }
 
-/// Whose bearer token a request to an endpoint of the gateway's own shows, and that token. The
+/// Whose bearer token, or session cookie, a request to an endpoint of the gateway's own shows, and
+/// the token. The
 /// blocklist is asked whatever `[revocation]` says of routes: what ends sessions must know which
 /// have ended.
 ///
@@ -94,18 +102,26 @@ pub(super) async fn of_endpoint(
     issuers: &IssuerFilter,
 ) -> Result<(Arc<Verified>, String), Rejection> {
     let bytes_max = trip.policy.limits.authorization_bytes;
-    let token = extract::bearer(headers, bytes_max);
-    let token = token.map_err(|error| Rejection::InvalidRequest(error.reason()))?;
-    let token = token.ok_or(Rejection::NoToken)?;
-    let (source, rule) = (TokenSource::default(), Rule::default());
-    let demand = Demand { source, issuers: issuers.clone(), rule };
-    let presented = Presented { token: Cow::Borrowed(token), origin: Origin::Header };
+    let session = trip.policy.cookies().map(|cookies| cookies.session.to_string());
+    let source = TokenSource { session, ..TokenSource::default() };
+    let demand = Demand { source, issuers: issuers.clone(), rule: Rule::default() };
+    let presented = extract::token(headers, None, &demand.source, bytes_max);
+    let presented = presented.map_err(|error| Rejection::InvalidRequest(error.reason()))?;
+    let presented = presented.ok_or(Rejection::NoToken)?;
     let now = UnixTime::now();
+    let kept;
+    let presented = if presented.origin == Origin::Session {
+        kept = session::access_token(trip, headers, &presented.token, now).await?;
+        Presented { token: Cow::Borrowed(kept.access.expose()), origin: Origin::Session }
+    } else {
+        presented
+    };
+    let token = presented.token.clone().into_owned();
     let verified = facts(trip, &demand, &presented, now).await?;
     trip.note_caller(&verified);
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
     match trip.worker.blocklist.check(&verified.lookup, now).await {
-        Ok(Verdict::Clear) => Ok((verified, token.to_owned())),
+        Ok(Verdict::Clear) => Ok((verified, token)),
         Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
         Err(error) => Err(Rejection::StoreUnavailable(error.reason.reason())),
     }

@@ -1,7 +1,11 @@
-//! `csrf = "origin"`: a token that a browser sends by itself, in a cookie, must not be spent by
-//! another site's page.
+//! A token that a browser sends by itself, in a cookie, must not be spent by another site's page.
 //!
-//! Asked only when the token came in a cookie. Bearer tokens are not sent by themselves.
+//! Asked only when the token came in a cookie. Bearer tokens are not sent by themselves. Here is
+//! what the browser says of a request's origin (`csrf = "origin"`); Postern's own cookies need a
+//! [`double_submit`] token as well ([`session`]).
+
+pub mod double_submit;
+pub mod session;
 
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, Method};
@@ -42,19 +46,37 @@ pub fn check(
     headers: &HeaderMap,
     public: &Origin,
 ) -> Result<(), CrossOrigin> {
-    let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-    if safe && !upgrade {
+    if is_safe(method) && !upgrade {
         return Ok(());
     }
+    not_contradicted(headers, public)?;
+    if headers.contains_key(&ORIGIN) || headers.contains_key(&SEC_FETCH_SITE) {
+        return Ok(());
+    }
+    Err(CrossOrigin::Unsaid)
+}
+
+/// RFC 9110 §9.2.1.
+#[must_use]
+pub fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+/// Whether what the browser says of the request's origin, if it says anything, is that it is ours:
+/// Origin is `public` exactly, Sec-Fetch-Site is `same-origin` or `none`.
+///
+/// # Errors
+///
+/// [`CrossOrigin`].
+pub fn not_contradicted(headers: &HeaderMap, public: &Origin) -> Result<(), CrossOrigin> {
     let origin = only(headers, &ORIGIN)?;
     let site = only(headers, &SEC_FETCH_SITE)?;
     if origin.is_some_and(|origin| origin != public.as_str().as_bytes()) {
         return Err(CrossOrigin::Other);
     }
-    match (site, origin) {
-        (None, None) => Err(CrossOrigin::Unsaid),
-        (None | Some(b"same-origin" | b"none"), _) => Ok(()),
-        (Some(_), _) => Err(CrossOrigin::Other),
+    match site {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(CrossOrigin::Other),
     }
 }
 

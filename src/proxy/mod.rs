@@ -27,6 +27,7 @@ pub mod preflight;
 pub mod record;
 pub mod reject;
 pub mod request_id;
+pub mod session;
 pub mod target;
 pub mod trip;
 pub mod tunnel;
@@ -50,6 +51,7 @@ use self::measure::Decision;
 pub use self::outgoing::{Ending, Outgoing};
 use self::preflight::Preflight;
 pub use self::reject::Rejection;
+use self::session::Sessions;
 use self::trip::Trip;
 use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
@@ -62,6 +64,7 @@ use crate::observe::metrics::Metrics;
 use crate::policy::Route;
 use crate::policy::Snapshot;
 use crate::policy::own_paths::Standing;
+use crate::policy::route::Csrf;
 use crate::policy::router::Found;
 use crate::provider::Providers;
 use crate::stream::{Index, Tally};
@@ -90,6 +93,8 @@ pub struct Gateway {
     pub authorization_server: Arc<AuthorizationServer>,
     /// Tokens made for upstreams.
     pub assertions: Assertions,
+    /// What is remembered of browsers' sessions.
+    pub sessions: Sessions,
     /// Live streams, as numbers.
     pub streams: Arc<Tally>,
     /// Who was refused, and what was changed.
@@ -167,21 +172,52 @@ async fn take(
         trip.decide(Decision::Allowed("preflight"));
         None
     } else {
-        authenticate(trip, &route, &parts).await?
+        let caller = authenticate(trip, &route, &parts).await;
+        caller.map_err(|refusal| session::refuse(trip, &head, &parts, &route, refusal))?
     };
     let tally = limits::late(trip, &route, &parts, &inbound, caller.as_ref(), tally).await?;
     if let Some(caller) = &caller {
-        if route.csrf && caller.origin == Origin::Cookie {
-            let public = head.origin(&trip.policy).ok_or(Rejection::Csrf("csrf"))?;
-            csrf::check(&parts.method, upgrade, &parts.headers, &public)
-                .map_err(|_| Rejection::Csrf("csrf"))?;
+        match caller.origin {
+            Origin::Header | Origin::Query => {}
+            Origin::Cookie => own_origin(trip, &head, &parts, &route, upgrade)?,
+            Origin::Session => {
+                // Boxed: the way of every other request stays as small as it was.
+                Box::pin(session::may_spend(trip, &head, &parts, &route, (upgrade, &mut inbound)))
+                    .await?;
+            }
         }
         caller.detach(&mut parts, &route)?;
         identify(trip, &route, caller, &mut parts.headers)?;
     }
+    if let Some(own) = trip.policy.cookies() {
+        session::cookies::withhold(&mut parts.headers, own);
+    }
+    let is_session = caller.is_some_and(|caller| caller.origin == Origin::Session);
     let outbound = Outbound { parts, head: &head, hop, upgrade };
-    let answer = forward::forward(trip, &route, outbound, inbound).await;
+    let mut answer = forward::forward(trip, &route, outbound, inbound).await;
+    if let (Some(own), Ok(answer)) = (trip.policy.cookies(), &mut answer) {
+        session::cookies::keep_own(answer.headers_mut(), own);
+        if is_session {
+            session::cookies::keep_private(answer.headers_mut());
+        }
+    }
     tally.settle(answer).await
+}
+
+/// An application's own cookie is spent by its own pages alone.
+fn own_origin(
+    trip: &Trip,
+    head: &Head,
+    parts: &Parts,
+    route: &Route,
+    upgrade: bool,
+) -> Result<(), Rejection> {
+    if route.csrf == Csrf::Off {
+        return Ok(());
+    }
+    let public = head.origin(&trip.policy).ok_or(Rejection::Csrf("csrf"))?;
+    csrf::check(&parts.method, upgrade, &parts.headers, &public)
+        .map_err(|_| Rejection::Csrf("csrf"))
 }
 
 fn find(

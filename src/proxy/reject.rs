@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
+use super::endpoint::login_page::Shown;
+use super::session::NoSession;
 use crate::auth::{Denied, VerifyError};
 use crate::blocklist::Cause;
 use crate::body::Body;
@@ -58,6 +62,8 @@ pub enum Rejection {
     MethodNotAllowed(Box<str>),
     /// The host is not one that this connection's certificate covers.
     Misdirected,
+    /// No session, on a route that takes one.
+    NoSession(Box<NoSession>),
     /// What somebody logs in or refreshes with is not accepted.
     NotAccepted(&'static str),
     /// Nobody's path.
@@ -68,6 +74,8 @@ pub enum Rejection {
     NoToken,
     /// The token is on the blocklist.
     Revoked(Cause),
+    /// A refusal that a person is shown a page for.
+    Shown(Box<Shown>),
     /// The blocklist cannot be asked.
     StoreUnavailable(&'static str),
     /// The target is longer than `[limits] target_bytes`.
@@ -143,6 +151,7 @@ impl Rejection {
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoSession(refusal) => refusal.status(),
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::OAuth(refusal) => refusal.status,
             Self::AssertionUnavailable
@@ -151,6 +160,7 @@ impl Rejection {
             | Self::StoreUnavailable(_)
             | Self::TooManyRequests
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Shown(shown) => shown.why.status(),
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UpstreamBroken(_) => StatusCode::BAD_GATEWAY,
@@ -189,10 +199,12 @@ impl Rejection {
             Self::Limited(limited) => limited.by,
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Misdirected => "misdirected",
+            Self::NoSession(refusal) => refusal.reason,
             Self::NotFound => "no_route",
             Self::OAuth(refusal) => refusal.reason,
             Self::NoToken => "no_token",
             Self::Revoked(_) => "revoked",
+            Self::Shown(shown) => shown.why.reason(),
             Self::TargetTooLong => "target_too_long",
             Self::TooManyRequests => "too_many_requests",
             Self::UnsupportedMedia => "unsupported_media_type",
@@ -202,6 +214,11 @@ impl Rejection {
     /// The answer. A refusal that leaves the request's framing in doubt closes the connection.
     #[must_use]
     pub fn answer(&self, method: &Method, request_id: &str) -> Response<Body> {
+        if let Self::Shown(shown) = self {
+            let mut response = shown.answer(method);
+            shown.why.add_fields(response.headers_mut());
+            return response;
+        }
         let status = self.status();
         let problem = Problem {
             r#type: "about:blank",
@@ -257,6 +274,10 @@ impl Rejection {
             Self::OAuth(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
             }
+            Self::NoSession(refusal) => {
+                headers.extend(refusal.login.clone().map(|login| (LOCATION, login)));
+                headers.extend(refusal.clear.clone().map(|cookie| (SET_COOKIE, cookie)));
+            }
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -271,6 +292,9 @@ impl Rejection {
             // RFC 6749 §5.2: an OAuth client says who it is.
             Self::OAuth(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Some(BASIC),
             Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
+            Self::NoSession(refusal) if refusal.login.is_some() => None,
+            Self::NoSession(refusal) if refusal.reason == "no_token" => Some(BEARER),
+            Self::NoSession(_) => Some(INVALID_TOKEN),
             Self::InvalidRequest(_) => Some(INVALID_REQUEST),
             Self::InvalidToken(_) | Self::Revoked(_) => Some(INVALID_TOKEN),
             Self::Denied(denied) => Some(insufficient(denied.scope())),

@@ -29,6 +29,7 @@ use crate::provider::Providers;
 use crate::proxy::Gateway;
 use crate::proxy::clients::Clients;
 use crate::proxy::endpoint::Flood;
+use crate::proxy::session::Sessions;
 use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
@@ -95,6 +96,7 @@ pub(super) async fn prepare(
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
         assertions: Assertions::new(cache_bytes / 4),
+        sessions: Sessions::default(),
         authorization_server: Arc::new(authorization_server),
         streams: Arc::default(),
         audit,

@@ -57,6 +57,9 @@ impl WatchedFiles {
                 let files = [&key.private_key_file, &key.secret_file];
                 paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
             }
+            let cookies = issuing.cookies.as_ref();
+            let secret = cookies.and_then(|cookies| cookies.get_ref().cookie_secret_file.as_ref());
+            paths.extend(secret.map(|file| file.get_ref().as_path()));
             // The users file is looked at by whoever reads it.
             let source = issuing.users.as_ref().and_then(|users| users.get_ref().source());
             match source {

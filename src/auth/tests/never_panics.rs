@@ -59,7 +59,7 @@ proptest! {
                 headers.insert(name, value);
             }
         }
-        let source = TokenSource { cookie: Some("t".into()), query: Some("t".into()) };
+        let source = TokenSource { cookie: Some("t".into()), query: Some("t".into()), session: Some("s".into()) };
         let _ = token(&headers, Some(&query), &source, 40);
         let _ = remove_query(&query, "t");
         remove_cookie(&mut headers, "t");

@@ -1,5 +1,6 @@
 //! `[issuing]`: Postern as the issuer of tokens. Without the section it issues nothing.
 
+mod cookies;
 mod keys;
 mod lifetimes;
 mod limits;
@@ -15,6 +16,7 @@ use super::provider::provider_url;
 use super::scalar::Scalar;
 use super::unplaced;
 
+pub use cookies::{CookieName, Cookies, SameSite};
 pub use keys::IssuingKey;
 pub use limits::{IssuingLimit, IssuingLimitKey};
 pub use users::{SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users};
@@ -52,6 +54,9 @@ pub struct Issuing {
     /// `[[issuing.keys]]`: the first signs, the others verify.
     #[serde(default)]
     pub keys: Vec<Spanned<IssuingKey>>,
+    /// `[issuing.cookies]`: how browsers keep a login.
+    #[serde(default)]
+    pub cookies: Option<Spanned<Cookies>>,
     /// `[issuing.users]`: who checks passwords.
     #[serde(default)]
     pub users: Option<Spanned<Users>>,

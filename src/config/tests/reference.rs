@@ -145,7 +145,8 @@ fn the_values_called_defaults_of_entries_are_theirs() {
          [issuing]\nissuer = \"https://login.example.com\"\n\
          audiences = \"https://api.example.com\"\n[[issuing.keys]]\nkid = \"2026-11\"\n\
          algorithm = \"ES256\"\nprivate_key_file = \"../certs/issuing.pem\"\n\
-         [issuing.users]\nfile = \"users\"\n\
+         [issuing.users]\nfile = \"users\"\n[issuing.cookies]\n\
+         cookie_secret_file = \"../certs/cookie.key\"\n\
          [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n\
          [upstreams.orders.assertion]\naudience = \"https://orders.internal\"\n\
          issuer = \"https://api.example.com\"\n[[upstreams.orders.assertion.keys]]\n\

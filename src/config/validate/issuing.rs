@@ -9,7 +9,7 @@ use super::super::duration::Period;
 use super::super::issuing::Issuing;
 use super::super::problem::{Problem, Problems};
 use super::super::store::StoreUrl;
-use super::{distinct, signing_keys};
+use super::{SecretKeys, distinct, signing_keys};
 
 /// The longest grace: long enough for a retry over a bad line, too short for a thief's convenience.
 const GRACE_MAX: (Duration, &str) = (Duration::from_secs(60), "a minute");
@@ -32,6 +32,7 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
     keys(placed, problems);
     others(config, issuing, problems);
     store(config, placed, problems);
+    cookies(issuing, problems);
 }
 
 /// RFC 6749 §A.1; and no client can take the name of accounts' tokens for its own.
@@ -121,6 +122,33 @@ fn others(config: &Config, issuing: &Issuing, problems: &mut Problems) {
                     .help("leave the entry out: routes take tokens of the issuer \"local\""),
             );
         }
+    }
+}
+
+/// Cookies need a secret, and somebody who can log in.
+fn cookies(issuing: &Issuing, problems: &mut Problems) {
+    let Some(placed) = &issuing.cookies else { return };
+    let cookies = placed.get_ref();
+    SecretKeys {
+        stem: "cookie_secret",
+        file: &cookies.cookie_secret_file,
+        env: &cookies.cookie_secret_env,
+        command: &cookies.cookie_secret_command,
+    }
+    .validate(problems);
+    if cookies.cookie_secret().is_none() {
+        problems.push(
+            Problem::at(placed.span(), "[issuing.cookies] has no secret for its CSRF tokens").help(
+                "write cookie_secret_file = \"FILE\": 32 random bytes or more, the same on \
+                       every gateway",
+            ),
+        );
+    }
+    if issuing.users.is_none() {
+        problems.push(
+            Problem::at(placed.span(), "[issuing.cookies] has no effect: nobody can log in")
+                .help("write [issuing.users], or leave the section out"),
+        );
     }
 }
 

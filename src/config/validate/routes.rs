@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::super::Config;
 use super::super::claim::ClaimPath;
 use super::super::problem::{Problem, Problems};
-use super::super::route::{Auth, Preflight, Route};
+use super::super::route::{Auth, Csrf, Preflight, Route};
 use super::super::shape::Declared;
 use super::super::suggest::{listed, nearest};
 use super::{distinct, label, timeout, unique};
@@ -19,6 +19,7 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
         introspections(config, route, problems);
         rule(route, problems);
         token(route, problems);
+        cookies(config, route, problems);
         limits(route, problems);
         distinct(route.methods.spanned(), "this method is listed twice", problems);
         distinct(route.hosts.spanned(), "this host is listed twice", problems);
@@ -162,6 +163,36 @@ fn token(route: &Route, problems: &mut Problems) {
                 .help("write letters, digits and any of -._~"),
         );
     }
+}
+
+/// An application's cookie beside Postern's own.
+fn cookies(config: &Config, route: &Route, problems: &mut Problems) {
+    let own = config.issuing.as_ref().and_then(|issuing| issuing.get_ref().cookies.as_ref());
+    let own = own.map(|cookies| cookies.get_ref().name.get_ref().as_str());
+    let cookie = &route.token.cookie;
+    if own.is_some_and(|own| cookie.get_ref().strip_prefix(own).is_some_and(is_own_ending)) {
+        problems.push(
+            Problem::at(cookie.span(), "this cookie is Postern's own ([issuing.cookies])")
+                .help("leave it out: routes that take tokens of \"local\" take the session's"),
+        );
+    }
+    let Some(csrf) = route.csrf.as_ref().filter(|csrf| *csrf.get_ref() == Csrf::DoubleSubmit)
+    else {
+        return;
+    };
+    let message = if own.is_none() {
+        "double-submit tokens go with Postern's session cookie, and there is no [issuing.cookies]"
+    } else if !cookie.get_ref().is_empty() {
+        "an application's own cookie has no double-submit token"
+    } else {
+        return;
+    };
+    problems.push(Problem::at(csrf.span(), message).help("write \"origin\""));
+}
+
+/// What follows the session cookie's name in Postern's names.
+fn is_own_ending(ending: &str) -> bool {
+    matches!(ending, "" | "-csrf")
 }
 
 fn limits(route: &Route, problems: &mut Problems) {

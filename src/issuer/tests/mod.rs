@@ -34,6 +34,7 @@ pub(super) const BARRED: Duration = Duration::from_secs(960);
 pub(super) fn issuing() -> Issuing {
     let signing = SigningKey::generate(Algorithm::ES256).unwrap();
     Issuing {
+        cookies: None,
         issuer: "https://login.example".to_owned(),
         audiences: vec!["https://api.example".to_owned()],
         client_id: "postern".to_owned(),

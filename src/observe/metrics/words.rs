@@ -54,7 +54,7 @@ pub(super) fn status_label(index: usize) -> String {
 }
 
 /// Words for requests that went on, the most frequent first.
-pub(super) const ALLOWED: [&str; 16] = [
+pub(super) const ALLOWED: [&str; 18] = [
     "token",
     "public",
     "anonymous",
@@ -69,6 +69,8 @@ pub(super) const ALLOWED: [&str; 16] = [
     "revocation",
     "published",
     "backchannel_logout",
+    "login_page",
+    "csrf_issued",
     STORE_UNREACHABLE,
     OTHER,
 ];
@@ -80,7 +82,7 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 113] = [
+pub(super) const REFUSED: [&str; 117] = [
     "account_gone",
     "accounts_busy",
     "accounts_unavailable",
@@ -125,6 +127,7 @@ pub(super) const REFUSED: [&str; 113] = [
     "client_unknown",
     "control_character",
     "csrf",
+    "csrf_token",
     "expectation",
     "expired",
     "fields_too_large",
@@ -172,6 +175,9 @@ pub(super) const REFUSED: [&str; 113] = [
     "revoked",
     "roles",
     "scopes",
+    "session_busy",
+    "session_malformed",
+    "session_unknown",
     "several_tokens",
     "signature",
     STORE_UNAVAILABLE,

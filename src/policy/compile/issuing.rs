@@ -4,6 +4,7 @@ use super::{Access, Context};
 use crate::auth::SigningKey;
 use crate::config::{self, Config, Problem, Problems, SecretSource, Spanned};
 use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
+use crate::policy::cookies::{Cookies, SECRET_BYTES_MIN};
 use crate::policy::issuing::{Issuing, IssuingKey};
 
 /// `None` when there is no section, or when its keys cannot be read here: a verb that judges a
@@ -26,10 +27,34 @@ pub(super) fn compile(
         refresh_idle: raw.refresh_idle.get_ref().get(),
         refresh_lifetime: raw.refresh_lifetime.get_ref().get(),
         refresh_grace: raw.refresh_grace.get_ref().get(),
+        cookies: raw.cookies.as_ref().and_then(|raw| cookies(raw, context, problems)),
         keys,
         login_limits: limits("login_limits", &raw.login_limits, context, true),
         refresh_limits: limits("refresh_limits", &raw.refresh_limits, context, false),
     })
+}
+
+fn cookies(
+    placed: &Spanned<config::Cookies>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Cookies> {
+    let raw = placed.get_ref();
+    let source = raw.cookie_secret()?;
+    if context.access == Access::Offline && matches!(source, SecretSource::Command(_)) {
+        return None;
+    }
+    let mut wrong = |error: String| problems.push(Problem::at(placed.span(), error));
+    let read = source.read(context.source.dir(), context.environment);
+    let secret = read.map_err(|error| wrong(error.to_string())).ok()?;
+    let length = secret.expose().len();
+    if length < SECRET_BYTES_MIN {
+        wrong(format!("the cookie secret has {length} bytes; it has {SECRET_BYTES_MIN} at least"));
+        return None;
+    }
+    let strict = *raw.same_site.get_ref() == config::SameSite::Strict;
+    let (name, login_page) = (raw.name.get_ref().as_str(), *raw.login_page.get_ref());
+    Some(Cookies::new(name, strict, login_page, secret.expose()))
 }
 
 /// `kept`: counted in the store, so that neither a restart nor another gateway forgets.

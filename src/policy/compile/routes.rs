@@ -11,12 +11,13 @@ use super::upstreams::Upstreams;
 use crate::auth::extract::TokenSource;
 use crate::auth::{IssuerFilter, Rule};
 use crate::config::{
-    self, Auth, Config, Count, Csrf, HostPattern, List, OnUnreachable, PathPattern, Period,
-    Preflight, Problem, Problems, RequiredValue, Spanned, Text, Upgrade,
+    self, Auth, Config, Count, HostPattern, List, OnUnreachable, PathPattern, Period, Preflight,
+    Problem, Problems, RequiredValue, Spanned, Text, Upgrade,
 };
 use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
+use crate::policy::LOCAL;
 use crate::policy::canonical::folded;
-use crate::policy::route::{Access, Demand, HostRule, Route};
+use crate::policy::route::{Access, Csrf, Demand, HostRule, Route};
 use crate::policy::router::{Conflict, Pattern, Router};
 use crate::policy::upstream::Timeouts;
 use crate::token::ClaimPath;
@@ -123,11 +124,11 @@ fn route(
         identity_headers: upstream.identity_headers,
         assertion: assertion.ok()?,
         upstream,
-        access: access(raw, problems),
+        access: access(raw, config, problems),
         forward_token: *raw.forward_token.get_ref(),
         websocket: raw.upgrade.iter().any(|protocol| *protocol == Upgrade::Websocket),
         forward_preflight: *raw.preflight.get_ref() == Preflight::Forward,
-        csrf: *raw.csrf.get_ref() == Csrf::Origin,
+        csrf: csrf(raw),
         host: host(&raw.host, problems),
         allow_unreachable: *unreachable == OnUnreachable::Allow,
         body_bytes: body_bytes.get_ref().on().map(|size| size.get()),
@@ -138,11 +139,30 @@ fn route(
     })
 }
 
-fn access(raw: &config::Route, problems: &mut Problems) -> Access {
+fn csrf(raw: &config::Route) -> Csrf {
+    match raw.csrf.as_ref().map(Spanned::get_ref) {
+        Some(config::Csrf::DoubleSubmit) | None => Csrf::DoubleSubmit,
+        Some(config::Csrf::Off) => Csrf::Off,
+        Some(config::Csrf::Origin) => Csrf::Origin,
+    }
+}
+
+/// The session cookie's name, where the route takes Postern's own tokens and there is one.
+fn session_cookie(raw: &config::Route, config: &Config) -> Option<String> {
+    let takes_own = raw.issuers.is_empty() || raw.issuers.iter().any(|name| name.0 == LOCAL);
+    let cookies = config.issuing.as_ref()?.get_ref().cookies.as_ref()?;
+    takes_own.then(|| cookies.get_ref().name.get_ref().as_str().to_owned())
+}
+
+fn access(raw: &config::Route, config: &Config, problems: &mut Problems) -> Access {
     let name =
         |text: &Spanned<String>| Some(text.get_ref().clone()).filter(|name| !name.is_empty());
     let demand = Demand {
-        source: TokenSource { cookie: name(&raw.token.cookie), query: name(&raw.token.query) },
+        source: TokenSource {
+            cookie: name(&raw.token.cookie),
+            query: name(&raw.token.query),
+            session: session_cookie(raw, config),
+        },
         issuers: if raw.issuers.is_empty() {
             IssuerFilter::All
         } else {

@@ -22,14 +22,14 @@ use crate::time::UnixTime;
 
 /// One request that changes something.
 #[derive(Clone)]
-pub(super) struct Errand {
-    pub(super) worker: Arc<Worker>,
-    pub(super) policy: Arc<Snapshot>,
-    pub(super) issuing: Arc<Issuing>,
-    pub(super) families: Families,
-    pub(super) client: IpAddr,
-    pub(super) user_agent: Box<str>,
-    pub(super) request_id: Box<str>,
+pub(in crate::proxy) struct Errand {
+    pub(in crate::proxy) worker: Arc<Worker>,
+    pub(in crate::proxy) policy: Arc<Snapshot>,
+    pub(in crate::proxy) issuing: Arc<Issuing>,
+    pub(in crate::proxy) families: Families,
+    pub(in crate::proxy) client: IpAddr,
+    pub(in crate::proxy) user_agent: Box<str>,
+    pub(in crate::proxy) request_id: Box<str>,
 }
 
 /// Does the work although the client may hang up meanwhile.
@@ -37,7 +37,7 @@ pub(super) struct Errand {
 /// # Errors
 ///
 /// What the work refuses; 503 when it broke.
-pub(super) async fn to_its_end<T: Send + 'static>(
+pub(in crate::proxy) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
 ) -> Result<T, Rejection> {
     let ended = tokio::spawn(work).await;
@@ -50,7 +50,7 @@ impl Errand {
     /// # Errors
     ///
     /// 404 where nothing is issued.
-    pub(super) fn of(trip: &Trip, headers: &HeaderMap) -> Result<Self, Rejection> {
+    pub(in crate::proxy) fn of(trip: &Trip, headers: &HeaderMap) -> Result<Self, Rejection> {
         let issuing = trip.policy.issuing.clone().ok_or(Rejection::NotFound)?;
         let families = trip.worker.gateway.authorization_server.families(&issuing);
         let user_agent = headers.get(USER_AGENT).map(|value| value.as_bytes()).unwrap_or_default();
@@ -66,18 +66,18 @@ impl Errand {
     }
 
     /// Where it comes from, for the family.
-    pub(super) fn trace(&self) -> ClientTrace<'_> {
+    pub(in crate::proxy) fn trace(&self) -> ClientTrace<'_> {
         ClientTrace { address: self.client, user_agent: &self.user_agent }
     }
 
     /// The start of its line in the audit log.
-    pub(super) fn event(&self, kind: Kind, outcome: Outcome) -> Event {
+    pub(in crate::proxy) fn event(&self, kind: Kind, outcome: Outcome) -> Event {
         let event = Event::new(kind, outcome).address(self.client).request(&self.request_id);
         if self.user_agent.is_empty() { event } else { event.user_agent(&self.user_agent) }
     }
 
     /// The same about a login that exists.
-    pub(super) fn event_of(&self, kind: Kind, outcome: Outcome, login: &Login) -> Event {
+    pub(in crate::proxy) fn event_of(&self, kind: Kind, outcome: Outcome, login: &Login) -> Event {
         let event = self.event(kind, outcome).issuer(LOCAL).subject(&login.subject);
         event.client(&login.client).detail("sid", login.sid.as_str())
     }
@@ -87,7 +87,7 @@ impl Errand {
     /// # Errors
     ///
     /// 503: nothing is told as done without its line.
-    pub(super) async fn record(&self, event: Event) -> Result<(), Rejection> {
+    pub(in crate::proxy) async fn record(&self, event: Event) -> Result<(), Rejection> {
         self.worker.gateway.audit.record(event).await.map_err(|error| {
             let request_id = &*self.request_id;
             tracing::error!(request_id, %error, "an event of issuing was not written down");
@@ -96,7 +96,7 @@ impl Errand {
     }
 
     /// Writes a line about something that was refused.
-    pub(super) async fn note(&self, event: Event) {
+    pub(in crate::proxy) async fn note(&self, event: Event) {
         let audit = &self.worker.gateway.audit;
         if audit.is_on() {
             audit.note(event).await;
@@ -104,7 +104,7 @@ impl Errand {
     }
 
     /// The store gave no certain answer.
-    pub(super) fn unavailable(&self, error: &issuer::Unavailable) -> Rejection {
+    pub(in crate::proxy) fn unavailable(&self, error: &issuer::Unavailable) -> Rejection {
         let request_id = &*self.request_id;
         match error {
             issuer::Unavailable::Cryptography => {
@@ -124,7 +124,7 @@ impl Errand {
     /// # Errors
     ///
     /// 503.
-    pub(super) async fn tell_ended(
+    pub(in crate::proxy) async fn tell_ended(
         &self,
         login: &Login,
         reason: &str,
@@ -136,7 +136,7 @@ impl Errand {
     }
 
     /// A revocation was not confirmed.
-    pub(super) fn unrevoked(&self, error: &RevokeError) -> Rejection {
+    pub(in crate::proxy) fn unrevoked(&self, error: &RevokeError) -> Rejection {
         let request_id = &*self.request_id;
         tracing::warn!(request_id, %error, "a revocation was not confirmed");
         match error {
@@ -153,7 +153,7 @@ impl Errand {
     /// # Errors
     ///
     /// 503.
-    pub(super) async fn tokens(
+    pub(in crate::proxy) async fn tokens(
         &self,
         issued: Issued,
         rights: &Rights,

@@ -79,6 +79,11 @@ impl Fields {
             },
         }
     }
+
+    /// Whether it came as a form: a browser's, by itself.
+    pub(super) const fn is_form(&self) -> bool {
+        matches!(self, Self::Form(_))
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -36,13 +36,7 @@ impl Form {
     /// The value of the one parameter of this name; `None` when it is missing, there twice, or not
     /// text. Other parameters are nobody's business.
     pub(super) fn only(&self, name: &str) -> Option<String> {
-        std::str::from_utf8(&self.0).ok()?;
-        let mut values = form_urlencoded::parse(&self.0).filter(|(key, _)| key == name);
-        match (values.next(), values.next()) {
-            // The decoder puts U+FFFD for what is not UTF-8.
-            (Some((_, value)), None) if !value.contains('\u{FFFD}') => Some(value.into_owned()),
-            _ => None,
-        }
+        only(&self.0, name)
     }
 
     /// Every parameter, in order; `None` when anything in it is not text.
@@ -65,7 +59,19 @@ impl Form {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// As [`Form::only`], of a form's bytes.
+pub(in crate::proxy) fn only(form: &[u8], name: &str) -> Option<String> {
+    std::str::from_utf8(form).ok()?;
+    let mut values = form_urlencoded::parse(form).filter(|(key, _)| key == name);
+    match (values.next(), values.next()) {
+        // The decoder puts U+FFFD for what is not UTF-8.
+        (Some((_, value)), None) if !value.contains('\u{FFFD}') => Some(value.into_owned()),
+        _ => None,
+    }
+}
+
+/// Whether the body is one, in UTF-8 and not coded.
+pub(in crate::proxy) fn is_form(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     let media: Option<Mime> = line.to_str().ok().and_then(|line| line.parse().ok());

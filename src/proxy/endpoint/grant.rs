@@ -10,11 +10,11 @@ use crate::body::Body;
 use crate::issuer::{AccessToken, Issued};
 
 /// Tokens to hand out.
-pub(super) struct Tokens {
+pub(in crate::proxy) struct Tokens {
     /// The refresh token, and what it is about.
-    pub(super) issued: Issued,
+    pub(in crate::proxy) issued: Issued,
     /// The access token beside it.
-    pub(super) access: AccessToken,
+    pub(in crate::proxy) access: AccessToken,
 }
 
 #[derive(Serialize)]

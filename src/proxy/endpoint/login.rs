@@ -5,11 +5,11 @@
 
 use http::{HeaderMap, Response};
 
-use super::Call;
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
 use super::grant::Tokens;
 use super::limits::{self, Attempts};
+use super::{Call, browser};
 use crate::body::Body;
 use crate::issuer::account::{Account, AccountsUnavailable, Attempt, Refused};
 use crate::issuer::{Began, Issued, NewLogin, Rights};
@@ -29,7 +29,8 @@ pub(super) struct Credentials {
     pub(super) password: Secret<String>,
 }
 
-/// Reads the credentials, and answers with tokens.
+/// Reads the credentials, and answers with tokens; with `[issuing.cookies]` with a session's
+/// cookie.
 ///
 /// # Errors
 ///
@@ -44,6 +45,9 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
     }
     let idle = trip.policy.timeouts.body_idle;
     let mut fields = Fields::read(&parts.headers, inbound, bytes_max, idle).await?;
+    if trip.policy.cookies().is_some() {
+        return browser::begin(trip, (head, parts), fields).await;
+    }
     let (name, password) = (fields.required("username")?, fields.required("password")?);
     let credentials = Credentials { name, password };
     let tokens = log_in(trip, &parts.headers, credentials, false).await?;

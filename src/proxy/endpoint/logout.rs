@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use http::Response;
 
-use super::Call;
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
 use super::grant::nothing;
 use super::limits;
+use super::{Call, browser};
 use crate::auth::{IssuerFilter, Verified, VerifyError};
 use crate::blocklist::{End, Revocation, RevokeError};
 use crate::body::Body;
@@ -47,9 +47,12 @@ enum Who {
 /// 401 without a token that counts (a second time, too); 400 for `all` where there are no sessions
 /// or a body that is none; 503 when it was not confirmed.
 pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
+    let all = is_for_all(call.parts.uri.query())?;
+    if let Some(cookie) = browser::session_cookie(call.parts, &trip.policy) {
+        return browser::end(trip, call, cookie, all).await;
+    }
     let Call { parts, inbound, bytes_max, .. } = call;
     let errand = Errand::of(trip, &parts.headers)?;
-    let all = is_for_all(parts.uri.query())?;
     let idle = trip.policy.timeouts.body_idle;
     let mut fields = Fields::read(&parts.headers, inbound, bytes_max, idle).await?;
     let refresh = fields.optional("refresh_token")?;
@@ -158,7 +161,7 @@ pub(super) async fn end_session(
 }
 
 /// Ends all sessions of a subject. Its tokens first: what begins meanwhile is dated after that.
-async fn end_all(errand: &Errand, subject: &str) -> Result<(), Rejection> {
+pub(super) async fn end_all(errand: &Errand, subject: &str) -> Result<(), Rejection> {
     let event = errand.event(Kind::Logout, Outcome::Asked).issuer(LOCAL).subject(subject);
     let event = event.detail("all", true);
     errand.record(event.clone()).await?;

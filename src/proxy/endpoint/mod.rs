@@ -4,25 +4,26 @@
 //! upstream. An endpoint decides nothing about other requests.
 
 mod backchannel_logout;
+mod browser;
 mod client;
 mod client_credentials;
 mod csrf;
-mod errand;
+pub(in crate::proxy) mod errand;
 mod fields;
 mod flood;
-mod form;
-mod grant;
+pub(in crate::proxy) mod form;
+pub(in crate::proxy) mod grant;
 mod introspect;
 mod judged;
 mod limits;
 mod login;
-mod login_page;
+pub(in crate::proxy) mod login_page;
 mod logout;
 mod oauth;
 mod parameters;
 mod presented;
 mod published;
-mod refresh;
+pub(in crate::proxy) mod refresh;
 mod revoke;
 mod sessions;
 mod token;
@@ -85,7 +86,7 @@ impl Endpoint {
         let issues = policy.issuing.is_some();
         match rest {
             "/backchannel-logout" if policy.issuers.take_logouts() => Some(Self::BackchannelLogout),
-            "/csrf" if issues => Some(Self::Csrf),
+            "/csrf" if policy.cookies().is_some() => Some(Self::Csrf),
             "/introspect" if issues => Some(Self::Introspect),
             "/jwks.json" if issues || !policy.published_keys.is_empty() => Some(Self::Jwks),
             "/login" if issues => Some(Self::Login),
@@ -99,15 +100,18 @@ impl Endpoint {
         }
     }
 
-    const fn methods(self) -> &'static [Method] {
+    fn methods(self, policy: &Snapshot) -> &'static [Method] {
         match self {
             Self::Csrf | Self::Jwks | Self::Sessions | Self::WellKnown => {
                 &[Method::GET, Method::HEAD]
             }
-            Self::Login => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Login if policy.cookies().is_some_and(|cookies| cookies.login_page) => {
+                &[Method::GET, Method::HEAD, Method::POST]
+            }
             Self::Session => &[Method::DELETE],
             Self::BackchannelLogout
             | Self::Introspect
+            | Self::Login
             | Self::Logout
             | Self::Refresh
             | Self::Revoke
@@ -149,7 +153,7 @@ pub(super) async fn answer(
         _ => rest.and_then(|rest| Endpoint::find(rest, &trip.policy)),
     };
     let endpoint = endpoint.ok_or(Rejection::NotFound)?;
-    let methods = endpoint.methods();
+    let methods = endpoint.methods(&trip.policy);
     if !methods.contains(&parts.method) {
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
         return Err(Rejection::MethodNotAllowed(names.join(", ").into()));

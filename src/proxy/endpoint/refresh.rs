@@ -77,7 +77,7 @@ pub(super) async fn exchange(
 /// # Errors
 ///
 /// 503 when the accounts cannot be asked.
-pub(super) async fn rights_now(
+pub(in crate::proxy) async fn rights_now(
     errand: &Errand,
     login: &Login,
 ) -> Result<Option<Rights>, Rejection> {
@@ -100,7 +100,13 @@ pub(super) async fn rights_now(
     }
 }
 
-async fn hand_out(
+/// The new tokens, written down; none when a revocation that this gateway knows of stands against
+/// the login, which then ends.
+///
+/// # Errors
+///
+/// [`Rejection::NotAccepted`]; 503.
+pub(in crate::proxy) async fn hand_out(
     errand: &Errand,
     issued: Issued,
     rights: &Rights,
@@ -123,7 +129,7 @@ async fn hand_out(
 }
 
 /// The account is gone or disabled: so is the session.
-async fn gone(errand: &Errand, login: &Login) -> Rejection {
+pub(in crate::proxy) async fn gone(errand: &Errand, login: &Login) -> Rejection {
     drop(refused(errand, Some(login), "account_gone").await);
     match end(errand, login, "the account is gone or disabled").await {
         Ok(()) => Rejection::NotAccepted("account_gone"),
@@ -141,7 +147,7 @@ pub(super) async fn end(errand: &Errand, login: &Login, reason: &str) -> Result<
 
 /// Somebody has, or had, a copy of the token. The store has ended the family in that very step;
 /// now everyone is told.
-pub(super) async fn reused(errand: &Errand, login: &Login) -> Rejection {
+pub(in crate::proxy) async fn reused(errand: &Errand, login: &Login) -> Rejection {
     let (sid, client, request_id) = (&*login.sid, errand.client, &*errand.request_id);
     tracing::warn!(
         sid,
@@ -159,7 +165,11 @@ pub(super) async fn reused(errand: &Errand, login: &Login) -> Rejection {
     }
 }
 
-async fn refused(errand: &Errand, login: Option<&Login>, reason: &'static str) -> Rejection {
+pub(in crate::proxy) async fn refused(
+    errand: &Errand,
+    login: Option<&Login>,
+    reason: &'static str,
+) -> Rejection {
     let event = match login {
         Some(login) => errand.event_of(Kind::Refresh, Outcome::Refused, login),
         None => errand.event(Kind::Refresh, Outcome::Refused).issuer(LOCAL),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::errand::{Errand, to_its_end};
 use super::grant::{json, nothing};
 use super::logout::end_session;
-use super::{Call, session_named};
+use super::{Call, browser, session_named};
 use crate::auth::{IssuerFilter, Verified};
 use crate::body::Body;
 use crate::issuer::Session;
@@ -60,10 +60,14 @@ pub(super) async fn list(trip: &mut Trip, call: Call<'_>) -> Result<Response<Bod
 ///
 /// 401 without a token of our own; 404 for a session that is not the caller's, or over; 503.
 pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
-    let errand = Errand::of(trip, &call.parts.headers)?;
-    let caller = caller(trip, call.parts).await?;
+    let Call { head, parts, mut inbound, .. } = call;
+    let errand = Errand::of(trip, &parts.headers)?;
+    if browser::session_cookie(parts, &trip.policy).is_some() {
+        browser::may_spend(trip, head, parts, &mut inbound).await?;
+    }
+    let caller = caller(trip, parts).await?;
     let subject = caller.subject.as_deref().ok_or(Rejection::NotFound)?.to_owned();
-    let rest = trip.policy.own_paths.rest(call.parts.uri.path());
+    let rest = trip.policy.own_paths.rest(parts.uri.path());
     let sid = rest.and_then(session_named).ok_or(Rejection::NotFound)?.to_owned();
     let sessions = errand.families.sessions(&subject, UnixTime::now()).await;
     let sessions = sessions.map_err(|error| errand.unavailable(&error))?;

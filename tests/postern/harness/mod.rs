@@ -15,6 +15,7 @@ pub mod keys;
 pub mod live;
 pub mod load;
 pub mod metrics;
+pub mod person;
 pub mod oauth;
 pub mod pki;
 pub mod process;

@@ -1,0 +1,165 @@
+//! Postern's cookies are between the browser and Postern: no upstream sees them or sets them, on
+//! whatever route. And what a session's pages leave in caches.
+
+use http::header::{CACHE_CONTROL, COOKIE, EXPIRES, PRAGMA, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue};
+
+use crate::auth::extract::remove_cookie;
+use crate::policy::cookies::Cookies;
+
+/// Directives by which an upstream has said whom an answer is for, or that it is checked before it
+/// is shown again: then nothing is added.
+const SAID: [&[u8]; 6] =
+    [b"no-cache", b"no-store", b"private", b"public", b"s-maxage", b"must-revalidate"];
+
+/// Takes Postern's cookies out of a request; the others keep their bytes.
+pub(in crate::proxy) fn withhold(headers: &mut HeaderMap, own: &Cookies) {
+    if headers.contains_key(COOKIE) {
+        remove_cookie(headers, &own.session);
+        remove_cookie(headers, &own.csrf);
+    }
+}
+
+/// Takes out of an answer what would set, or clear, one of Postern's cookies.
+pub(in crate::proxy) fn keep_own(headers: &mut HeaderMap, own: &Cookies) {
+    let is_own = |line: &HeaderValue| sets(line.as_bytes(), own);
+    if !headers.get_all(SET_COOKIE).iter().any(is_own) {
+        return;
+    }
+    let kept: Vec<HeaderValue> =
+        headers.get_all(SET_COOKIE).iter().filter(|line| !is_own(line)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in kept {
+        headers.append(SET_COOKIE, line);
+    }
+}
+
+/// Whether a `Set-Cookie` line is about one of them (RFC 6265bis §5.6). A cookie without a name
+/// comes back as its value alone, which then reads as a name and a value.
+fn sets(line: &[u8], own: &Cookies) -> bool {
+    let pair = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii_start();
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+    [&own.session, &own.csrf].iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Keeps answers to requests with a session out of caches in which somebody else may find them.
+///
+/// An upstream that says nothing of caching gets `no-store`, so that after a logout not even the
+/// browser shows the page again. One that says how long, and not for whom, gets what caches do by
+/// themselves where Authorization is sent and not where a cookie is (RFC 9111 §3.5): `private`, and
+/// for this cookie alone.
+pub(in crate::proxy) fn keep_private(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CACHE_CONTROL);
+    let directives = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut names = directives.map(|directive| {
+        directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+    });
+    if names.any(|name| SAID.iter().any(|said| said.eq_ignore_ascii_case(name))) {
+        return;
+    }
+    let mute = [CACHE_CONTROL, EXPIRES, PRAGMA].iter().all(|name| !headers.contains_key(name));
+    if mute {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    } else {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Cookies {
+        Cookies::new("__Host-postern", false, true, &[7; 32])
+    }
+
+    fn lines<'h>(headers: &'h HeaderMap, name: &str) -> Vec<&'h str> {
+        headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect()
+    }
+
+    /// Sources: design "Postern's cookies never forwarded upstream"; RFC 9113 §8.2.3 (several
+    /// fields).
+    #[test]
+    fn no_upstream_sees_them() {
+        for (before, after) in [
+            (&["a=1; __Host-postern=x; b=2"][..], &["a=1; b=2"][..]),
+            (&["__Host-postern-csrf=y; __Host-postern=x"], &[]),
+            (&["a=1", "__Host-postern=x", "__Host-postern-csrf=y; b=2"], &["a=1", "b=2"]),
+            (&["__Host-postern=x; __Host-postern=z; a=1"], &["a=1"]),
+            (&["x__Host-postern=1; __Host-postern2=2"], &["x__Host-postern=1; __Host-postern2=2"]),
+            (&["a=__Host-postern;b"], &["a=__Host-postern;b"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in before {
+                headers.append(COOKIE, HeaderValue::from_static(line));
+            }
+            withhold(&mut headers, &own());
+            assert_eq!(lines(&headers, "cookie"), after);
+        }
+    }
+
+    /// Sources: session fixation through an upstream's answer (CWE-384); nameless cookies, which
+    /// browsers before 2022 sent back so that they passed for `__Host-` (RFC 6265bis §5.6).
+    #[test]
+    fn no_upstream_sets_them() {
+        let foreign = ["a=1; Path=/", "x__Host-postern=1", "b=__Host-postern=1", "=c", ""];
+        let theirs = [
+            "__Host-postern=evil; Path=/; Secure",
+            "  __Host-postern = evil",
+            "__Host-postern",
+            "__HOST-POSTERN=evil",
+            "__Host-postern=; Max-Age=0",
+            "__Host-postern-csrf=evil",
+            "=__Host-postern=evil",
+            " = __Host-postern-csrf=evil",
+        ];
+        let mut headers = HeaderMap::new();
+        for (n, line) in foreign.iter().chain(&theirs).enumerate() {
+            headers.append(SET_COOKIE, HeaderValue::from_static(line));
+            if n % 2 == 0 {
+                headers.append("x-other", HeaderValue::from_static("y"));
+            }
+        }
+        keep_own(&mut headers, &own());
+        assert_eq!(lines(&headers, "set-cookie"), foreign);
+        assert_eq!(headers.get_all("x-other").iter().count(), 7);
+    }
+
+    /// Sources: RFC 9111 §3.5, §5.2.2; ASVS 5.0 14.3.2.
+    #[test]
+    fn what_is_behind_a_session_stays_there() {
+        for (said, cached, vary) in [
+            (&[][..], &["no-store"][..], &[][..]),
+            (&[("cache-control", "max-age=60")], &["max-age=60", "private"], &["Cookie"]),
+            (
+                &[("cache-control", "immutable, Max-Age=9")],
+                &["immutable, Max-Age=9", "private"],
+                &["Cookie"],
+            ),
+            (&[("expires", "0")], &["private"], &["Cookie"]),
+            (&[("cache-control", "public, max-age=60")], &["public, max-age=60"], &[]),
+            (&[("cache-control", "max-age=60, PRIVATE")], &["max-age=60, PRIVATE"], &[]),
+            (&[("cache-control", "private=\"a\"")], &["private=\"a\""], &[]),
+            (
+                &[("cache-control", "max-age=1"), ("cache-control", "no-cache")],
+                &["max-age=1", "no-cache"],
+                &[],
+            ),
+            (
+                &[("vary", "Accept"), ("cache-control", "max-age=60")],
+                &["max-age=60", "private"],
+                &["Accept", "Cookie"],
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in said {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            keep_private(&mut headers);
+            assert_eq!(lines(&headers, "cache-control"), cached, "{said:?}");
+            assert_eq!(lines(&headers, "vary"), vary, "{said:?}");
+        }
+    }
+}
