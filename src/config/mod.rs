@@ -73,8 +73,8 @@ pub use identity::{Identity, Preset};
 pub use interpolate::Interpolated;
 pub use issuer::{BackchannelLogout, ClaimMap, Issuer, Key, Text};
 pub use issuing::{
-    CookieName, Cookies, SameSite, IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SqlColumns, SqlUsers,
-    UpstreamFields, UpstreamUsers, UserSource, Users,
+    CookieName, Cookies, IssuerUrl, Issuing, IssuingKey, IssuingLimit, IssuingLimitKey, SameSite,
+    SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users,
 };
 pub use limit_key::{LimitKey, LimitPart};
 pub use limits::{AuthFailures, Limits, TokenCache};

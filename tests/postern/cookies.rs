@@ -120,7 +120,11 @@ fn no_upstream_sees_or_sets_them() {
             ("required", alice.request("GET", "/local/x"), 200),
             ("an unsafe method", alice.script("POST", "/local/x").form("a=b"), 200),
             ("another issuer's", alice.request("GET", "/main/x").bearer(&bearer), 200),
-            ("not quite a preflight", preflight.header("Access-Control-Request-Method", "PUT"), 200),
+            (
+                "not quite a preflight",
+                preflight.header("Access-Control-Request-Method", "PUT"),
+                200,
+            ),
             ("upgrade", upgrade("/local/ws"), 101),
         ],
         |(what, request, status)| {
@@ -205,7 +209,8 @@ fn a_session_that_was_ended_is_over_everywhere() {
     // By an operator, too.
     let alice = Person::log_in(&one, "alice");
     assert_eq!(alice.at(&two).call(), 200);
-    one.revoke(&serde_json::json!({ "sub": "alice", "of_issuer": "https://login.test" })).expect(201);
+    one.revoke(&serde_json::json!({ "sub": "alice", "of_issuer": "https://login.test" }))
+        .expect(201);
     alice.at(&two).request("GET", "/local/x").send().refused(401);
 }
 
@@ -214,17 +219,19 @@ fn a_session_that_was_ended_is_over_everywhere() {
 fn many_requests_renew_once() {
     let app = Upstream::start();
     let redis = Redis::start();
-    let setup = setup(&app)
-        .redis(&redis)
-        .set("issuing", "access_lifetime", "\"8s\"")
-        .set("issuing", "refresh_grace", "\"8s\"");
+    let setup = setup(&app).redis(&redis).set("issuing", "access_lifetime", "\"8s\"").set(
+        "issuing",
+        "refresh_grace",
+        "\"8s\"",
+    );
     let (one, two) = (Gateway::start(&setup), Gateway::start(&setup));
     let alice = Person::log_in(&one, "alice");
     let there = alice.at(&two);
     assert_eq!((alice.call(), there.call()), (200, 200));
-    let family = redis.keys("postern:refresh:*").into_iter().find(|key| {
-        redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1)
-    });
+    let family = redis
+        .keys("postern:refresh:*")
+        .into_iter()
+        .find(|key| redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1));
     let family = family.expect("a family");
     let turn = || match redis.command(&["HGET", &family, "turn"]) {
         redis::Value::BulkString(bytes) => String::from_utf8(bytes).unwrap(),
@@ -273,9 +280,11 @@ fn a_session_lasts_as_long_as_it_may_and_no_longer() {
 #[test]
 fn a_removed_account_has_no_session() {
     let app = Upstream::start();
-    let setup = setup(&app)
-        .set("issuing", "access_lifetime", "\"2s\"")
-        .set("issuing", "refresh_grace", "\"2s\"");
+    let setup = setup(&app).set("issuing", "access_lifetime", "\"2s\"").set(
+        "issuing",
+        "refresh_grace",
+        "\"2s\"",
+    );
     let gateway = Gateway::start(&setup);
     let alice = Person::log_in(&gateway, "alice");
     private(&gateway.dir.path().join("users"), users(&["mallory"]).as_bytes());

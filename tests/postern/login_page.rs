@@ -96,10 +96,7 @@ fn a_login_leads_back_to_where_it_was_asked_for() {
     let asked = gateway.get("/local/caf%C3%A9?a=b&c=%2F%2F").header("Sec-Fetch-Mode", "navigate");
     let answer = asked.send().expect(303);
     let place = answer.header("location").unwrap();
-    assert_eq!(
-        place,
-        "/_postern/login?return_to=/local/caf%25C3%25A9%3Fa%3Db%26c%3D%252F%252F"
-    );
+    assert_eq!(place, "/_postern/login?return_to=/local/caf%25C3%25A9%3Fa%3Db%26c%3D%252F%252F");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let page = Page::open(&gateway, place.strip_prefix("/_postern/login").unwrap());
     let answer = page.send(&gateway, &RIGHT).expect(303);
@@ -203,15 +200,39 @@ fn no_other_page_logs_anybody_in() {
             ("another's page", page.request(&gateway).form(&other.form(&RIGHT)), 403),
             ("no token", page.request(&gateway).form(&right.replace("csrf_token", "x")), 403),
             ("no cookie", bare().header("Origin", ORIGIN).form(&right), 403),
-            ("a session's token", page.request(&gateway).form(&right.replace(token, &mallory.token)), 403),
+            (
+                "a session's token",
+                page.request(&gateway).form(&right.replace(token, &mallory.token)),
+                403,
+            ),
             ("two tokens", page.request(&gateway).form(&format!("{right}csrf_token={token}")), 400),
-            ("another origin", page.request(&gateway).header("Origin", "https://evil.test").form(&right), 403),
-            ("cross-site", page.request(&gateway).header("Sec-Fetch-Site", "cross-site").form(&right), 403),
+            (
+                "another origin",
+                page.request(&gateway).header("Origin", "https://evil.test").form(&right),
+                403,
+            ),
+            (
+                "cross-site",
+                page.request(&gateway).header("Sec-Fetch-Site", "cross-site").form(&right),
+                403,
+            ),
             ("JSON as text/plain", bare().header("Content-Type", "text/plain").body(&json), 415),
-            ("JSON from another origin", bare().header("Origin", "https://evil.test")
-                .header("Content-Type", "application/json").body(&json), 403),
-            ("JSON from nowhere", bare().header("Origin", "null")
-                .header("Content-Type", "application/json").body(&json), 403),
+            (
+                "JSON from another origin",
+                bare()
+                    .header("Origin", "https://evil.test")
+                    .header("Content-Type", "application/json")
+                    .body(&json),
+                403,
+            ),
+            (
+                "JSON from nowhere",
+                bare()
+                    .header("Origin", "null")
+                    .header("Content-Type", "application/json")
+                    .body(&json),
+                403,
+            ),
         ],
         |(what, request, status): (&str, Request, u16)| {
             let answer = request.send();

@@ -8,13 +8,13 @@ use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+use super::Call;
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
 use super::grant::{Tokens, nothing};
 use super::login::{Credentials, log_in};
 use super::login_page::{self, Filled};
 use super::logout::{end_all, end_session};
-use super::Call;
 use crate::auth::extract::{bearer, cookie_value};
 use crate::body::Body;
 use crate::issuer::{Login, SessionId};
@@ -225,7 +225,8 @@ pub(super) async fn end(
     let place = if fields.is_form() {
         let asked = fields.optional("return_to")?;
         let page = asked.and_then(|asked| own_page(asked.expose(), &policy.own_paths));
-        let start = || if cookies.login_page { policy.own_paths.path("/login") } else { "/".into() };
+        let start =
+            || if cookies.login_page { policy.own_paths.path("/login") } else { "/".into() };
         Some(page.unwrap_or_else(start))
     } else {
         None

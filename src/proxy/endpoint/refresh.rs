@@ -165,7 +165,12 @@ pub(in crate::proxy) async fn reused(errand: &Errand, login: &Login) -> Rejectio
     }
 }
 
-pub(in crate::proxy) async fn refused(errand: &Errand, login: Option<&Login>, reason: &'static str) -> Rejection {
+/// A refusal, written down.
+pub(in crate::proxy) async fn refused(
+    errand: &Errand,
+    login: Option<&Login>,
+    reason: &'static str,
+) -> Rejection {
     let event = match login {
         Some(login) => errand.event_of(Kind::Refresh, Outcome::Refused, login),
         None => errand.event(Kind::Refresh, Outcome::Refused).issuer(LOCAL),

@@ -1,9 +1,7 @@
 //! Postern's cookies are between the browser and Postern: no upstream sees them or sets them, on
 //! whatever route. And what a session's pages leave in caches.
 
-use http::header::{
-    CACHE_CONTROL, COOKIE, EXPIRES, PRAGMA, SET_COOKIE, VARY,
-};
+use http::header::{CACHE_CONTROL, COOKIE, EXPIRES, PRAGMA, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use crate::auth::extract::remove_cookie;
@@ -135,19 +133,25 @@ mod tests {
         for (said, cached, vary) in [
             (&[][..], &["no-store"][..], &[][..]),
             (&[("cache-control", "max-age=60")], &["max-age=60", "private"], &["Cookie"]),
-            (&[("cache-control", "immutable, Max-Age=9")], &["immutable, Max-Age=9", "private"], &[
-                "Cookie",
-            ]),
+            (
+                &[("cache-control", "immutable, Max-Age=9")],
+                &["immutable, Max-Age=9", "private"],
+                &["Cookie"],
+            ),
             (&[("expires", "0")], &["private"], &["Cookie"]),
             (&[("cache-control", "public, max-age=60")], &["public, max-age=60"], &[]),
             (&[("cache-control", "max-age=60, PRIVATE")], &["max-age=60, PRIVATE"], &[]),
             (&[("cache-control", "private=\"a\"")], &["private=\"a\""], &[]),
-            (&[("cache-control", "max-age=1"), ("cache-control", "no-cache")], &[
-                "max-age=1", "no-cache",
-            ], &[]),
-            (&[("vary", "Accept"), ("cache-control", "max-age=60")], &["max-age=60", "private"], &[
-                "Accept", "Cookie",
-            ]),
+            (
+                &[("cache-control", "max-age=1"), ("cache-control", "no-cache")],
+                &["max-age=1", "no-cache"],
+                &[],
+            ),
+            (
+                &[("vary", "Accept"), ("cache-control", "max-age=60")],
+                &["max-age=60", "private"],
+                &["Accept", "Cookie"],
+            ),
         ] {
             let mut headers = HeaderMap::new();
             for (name, value) in said {

@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::auth::extract::cookie_value;
-use crate::policy::cookies::Cookies;
 use crate::policy::Route;
+use crate::policy::cookies::Cookies;
 use crate::proxy::head::Head;
 use crate::proxy::{Rejection, Trip};
 
