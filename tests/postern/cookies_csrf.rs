@@ -18,6 +18,24 @@ fn another_sites_page_changes_nothing() {
     let gateway = Gateway::start(&setup(&app));
     let alice = Person::log_in(&gateway, "alice");
     let mallory = Person::log_in(&gateway, "mallory");
+    each(
+        without_the_token(&gateway, &alice, &mallory)
+            .into_iter()
+            .chain(from_elsewhere(&gateway, &alice, &mallory)),
+        |(what, request): (&str, Request)| {
+            let answer = request.send();
+            assert_eq!(answer.status, 403, "{what}");
+            assert_eq!(answer.header("www-authenticate"), None, "{what}");
+        },
+    );
+    app.saw_nothing("all of it was another site's");
+}
+
+fn without_the_token(
+    gateway: &Gateway,
+    alice: &Person,
+    mallory: &Person,
+) -> Vec<(&'static str, Request)> {
     let logged_out =
         gateway.get("/_postern/csrf").header("Cookie", &format!("{CSRF}={}", alice.nonce));
     let of_login = logged_out.send().json()["csrf_token"].as_str().unwrap().to_owned();
@@ -29,89 +47,88 @@ fn another_sites_page_changes_nothing() {
         "--x\r\nContent-Disposition: form-data; name=\"csrf_token\"\r\n\r\n{}\r\n--x--\r\n",
         alice.token
     );
-    each(
-        [
-            ("no token", own().form("a=b")),
-            ("nothing at all", post()),
-            ("JSON as text/plain", own().header("Content-Type", "text/plain").body(json)),
-            ("JSON without a type", own().body(json)),
-            ("another session's token", own().header("X-CSRF-Token", &mallory.token)),
-            ("the token of a login", own().header("X-CSRF-Token", &of_login)),
-            ("the cookie as the token", own().header("X-CSRF-Token", &alice.nonce)),
-            ("the session as the token", own().header("X-CSRF-Token", &alice.session)),
-            ("an empty token", own().header("X-CSRF-Token", "")),
-            (
-                "two tokens",
-                own().header("X-CSRF-Token", &alice.token).header("X-CSRF-Token", &alice.token),
-            ),
-            (
-                "a wrong header beside a right field",
-                own().header("X-CSRF-Token", "x").form(&format!("csrf_token={}", alice.token)),
-            ),
-            ("another's field", own().form(&format!("csrf_token={}", mallory.token))),
-            ("two fields", own().form(&format!("csrf_token={0}&csrf_token={0}", alice.token))),
-            ("a field in the query", {
-                let target = format!("/local/x?csrf_token={}", alice.token);
-                alice.request("POST", &target).header("Origin", ORIGIN).form("a=b")
-            }),
-            (
-                "a field in JSON",
-                own()
-                    .header("Content-Type", "application/json")
-                    .body(format!("{{\"csrf_token\":\"{}\"}}", alice.token)),
-            ),
-            (
-                "a field of text/plain",
-                own()
-                    .header("Content-Type", "text/plain")
-                    .body(format!("csrf_token={}", alice.token)),
-            ),
-            (
-                "a multipart field",
-                own().header("Content-Type", "multipart/form-data; boundary=x").body(&multipart),
-            ),
-            (
-                "two media types",
-                own()
-                    .header("Content-Type", form)
-                    .header("Content-Type", "text/plain")
-                    .body(format!("csrf_token={}", alice.token)),
-            ),
-            ("another origin", alice_from(&alice, EVIL, "cross-site")),
-            ("the origin null", alice_from(&alice, "null", "cross-site")),
-            ("a sibling", alice_from(&alice, "https://other.api.test", "same-site")),
-            ("a lookalike", alice_from(&alice, "https://api.test.evil.test", "cross-site")),
-            ("another port", alice_from(&alice, "https://api.test:8443", "same-site")),
-            ("without TLS", alice_from(&alice, "http://api.test", "cross-site")),
-            ("contradicting", alice_from(&alice, ORIGIN, "cross-site")),
-            ("contradicting, the other way", alice_from(&alice, EVIL, "same-origin")),
-            ("two origins", alice_from(&alice, ORIGIN, "same-origin").header("Origin", EVIL)),
-            ("without the second cookie", {
-                let request = gateway.post("/local/x").header("X-CSRF-Token", &alice.token);
-                request.header("Cookie", &format!("{SESSION}={}", alice.session))
-            }),
-            ("two second cookies", {
-                let request = gateway.post("/local/x").header("X-CSRF-Token", &alice.token);
-                let cookies = format!("{}; {CSRF}={}", alice.cookies(), mallory.nonce);
-                request.header("Cookie", &cookies)
-            }),
-            ("another's second cookie", {
-                let request = gateway.post("/local/x").header("X-CSRF-Token", &mallory.token);
-                let cookies = format!("{SESSION}={}; {CSRF}={}", alice.session, mallory.nonce);
-                request.header("Cookie", &cookies)
-            }),
-            ("PUT", alice.request("PUT", "/local/x").header("Origin", ORIGIN)),
-            ("DELETE", alice.request("DELETE", "/local/x").header("Origin", ORIGIN)),
-            ("PATCH", alice.request("PATCH", "/local/x").header("Origin", ORIGIN)),
-            ("an unknown method", alice.request("PURGE", "/local/x").header("Origin", ORIGIN)),
-        ],
-        |(what, request): (&str, Request)| {
-            let answer = request.send();
-            assert_eq!(answer.status, 403, "{what}");
-            assert_eq!(answer.header("www-authenticate"), None, "{what}");
-        },
-    );
-    app.saw_nothing("all of it was another site's");
+    vec![
+        ("no token", own().form("a=b")),
+        ("nothing at all", post()),
+        ("JSON as text/plain", own().header("Content-Type", "text/plain").body(json)),
+        ("JSON without a type", own().body(json)),
+        ("another session's token", own().header("X-CSRF-Token", &mallory.token)),
+        ("the token of a login", own().header("X-CSRF-Token", &of_login)),
+        ("the cookie as the token", own().header("X-CSRF-Token", &alice.nonce)),
+        ("the session as the token", own().header("X-CSRF-Token", &alice.session)),
+        ("an empty token", own().header("X-CSRF-Token", "")),
+        (
+            "two tokens",
+            own().header("X-CSRF-Token", &alice.token).header("X-CSRF-Token", &alice.token),
+        ),
+        (
+            "a wrong header beside a right field",
+            own().header("X-CSRF-Token", "x").form(&format!("csrf_token={}", alice.token)),
+        ),
+        ("another's field", own().form(&format!("csrf_token={}", mallory.token))),
+        ("two fields", own().form(&format!("csrf_token={0}&csrf_token={0}", alice.token))),
+        ("a field in the query", {
+            let target = format!("/local/x?csrf_token={}", alice.token);
+            alice.request("POST", &target).header("Origin", ORIGIN).form("a=b")
+        }),
+        (
+            "a field in JSON",
+            own()
+                .header("Content-Type", "application/json")
+                .body(format!("{{\"csrf_token\":\"{}\"}}", alice.token)),
+        ),
+        (
+            "a field of text/plain",
+            own().header("Content-Type", "text/plain").body(format!("csrf_token={}", alice.token)),
+        ),
+        (
+            "a multipart field",
+            own().header("Content-Type", "multipart/form-data; boundary=x").body(&multipart),
+        ),
+        (
+            "two media types",
+            own()
+                .header("Content-Type", form)
+                .header("Content-Type", "text/plain")
+                .body(format!("csrf_token={}", alice.token)),
+        ),
+    ]
+}
+
+fn from_elsewhere(
+    gateway: &Gateway,
+    alice: &Person,
+    mallory: &Person,
+) -> Vec<(&'static str, Request)> {
+    vec![
+        ("another origin", alice_from(alice, EVIL, "cross-site")),
+        ("the origin null", alice_from(alice, "null", "cross-site")),
+        ("a sibling", alice_from(alice, "https://other.api.test", "same-site")),
+        ("a lookalike", alice_from(alice, "https://api.test.evil.test", "cross-site")),
+        ("another port", alice_from(alice, "https://api.test:8443", "same-site")),
+        ("without TLS", alice_from(alice, "http://api.test", "cross-site")),
+        ("contradicting", alice_from(alice, ORIGIN, "cross-site")),
+        ("contradicting, the other way", alice_from(alice, EVIL, "same-origin")),
+        ("two origins", alice_from(alice, ORIGIN, "same-origin").header("Origin", EVIL)),
+        ("without the second cookie", {
+            let request = gateway.post("/local/x").header("X-CSRF-Token", &alice.token);
+            request.header("Cookie", &format!("{SESSION}={}", alice.session))
+        }),
+        ("two second cookies", {
+            let request = gateway.post("/local/x").header("X-CSRF-Token", &alice.token);
+            let cookies = format!("{}; {CSRF}={}", alice.cookies(), mallory.nonce);
+            request.header("Cookie", &cookies)
+        }),
+        ("another's second cookie", {
+            let request = gateway.post("/local/x").header("X-CSRF-Token", &mallory.token);
+            let cookies = format!("{SESSION}={}; {CSRF}={}", alice.session, mallory.nonce);
+            request.header("Cookie", &cookies)
+        }),
+        ("PUT", alice.request("PUT", "/local/x").header("Origin", ORIGIN)),
+        ("DELETE", alice.request("DELETE", "/local/x").header("Origin", ORIGIN)),
+        ("PATCH", alice.request("PATCH", "/local/x").header("Origin", ORIGIN)),
+        ("an unknown method", alice.request("PURGE", "/local/x").header("Origin", ORIGIN)),
+    ]
 }
 
 fn alice_from(alice: &Person, origin: &str, site: &str) -> Request {

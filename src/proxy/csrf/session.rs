@@ -33,7 +33,8 @@ pub struct Asked<'r> {
 }
 
 /// Whether a request may spend the session cookie. Safe methods may, unless they upgrade: a
-/// WebSocket's handshake has no place for a token, so that Origin must be there and right (CWE-1385).
+/// WebSocket's handshake has no place for a token, so that Origin must be there and right
+/// (CWE-1385).
 ///
 /// # Errors
 ///

@@ -64,9 +64,13 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 <input type="hidden" name="csrf_token" value="{{ csrf_token }}">
 <input type="hidden" name="return_to" value="{{ return_to }}">
 <label for="username">Username</label>
-<input id="username" name="username" type="text" value="{{ username }}" autocomplete="username" autocapitalize="none" spellcheck="false" required maxlength="256"{% if message.is_some() %} aria-describedby="message"{% else %} autofocus{% endif %}>
+<input id="username" name="username" type="text" value="{{ username }}"
+ autocomplete="username" autocapitalize="none" spellcheck="false" required maxlength="256"
+{%- if message.is_some() %} aria-describedby="message"{% else %} autofocus{% endif %}>
 <label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required maxlength="1024"{% if message.is_some() %} aria-describedby="message" autofocus{% endif %}>
+<input id="password" name="password" type="password"
+ autocomplete="current-password" required maxlength="1024"
+{%- if message.is_some() %} aria-describedby="message" autofocus{% endif %}>
 <button type="submit">Sign in</button>
 </form>
 </main>

@@ -165,6 +165,7 @@ pub(in crate::proxy) async fn reused(errand: &Errand, login: &Login) -> Rejectio
     }
 }
 
+/// A refusal, written down.
 pub(in crate::proxy) async fn refused(
     errand: &Errand,
     login: Option<&Login>,

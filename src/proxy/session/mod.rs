@@ -62,11 +62,11 @@ async fn ask(
     now: UnixTime,
 ) -> Result<Arc<Kept>, Rejection> {
     let gateway = &trip.worker.gateway;
-    let id = SessionId::parse(cookie).ok_or(Rejection::no_session("session_malformed"))?;
+    let id = SessionId::parse(cookie).ok_or_else(|| Rejection::no_session("session_malformed"))?;
     let errand = Errand::of(trip, headers)?;
     let found = errand.families.session(&id, now).await;
     let found = found.map_err(|error| errand.unavailable(&error))?;
-    let session = found.ok_or(Rejection::no_session("session_unknown"))?;
+    let session = found.ok_or_else(|| Rejection::no_session("session_unknown"))?;
     let standing = standing(trip, &session, now);
     if let Some(kept) = &standing
         && now < kept.renew_at
