@@ -10,6 +10,15 @@ use crate::time::UnixTime;
 #[derive(Clone)]
 pub struct Counter(Engine);
 
+#[cfg(test)]
+impl Counter {
+    /// The way to a Redis.
+    pub(super) fn in_redis(&self) -> &RedisCounter {
+        let Engine::Redis(redis) = &self.0 else { panic!("an embedded store") };
+        redis
+    }
+}
+
 #[derive(Clone)]
 enum Engine {
     Embedded(Embedded),
