@@ -79,6 +79,12 @@ impl Fields {
             },
         }
     }
+
+    /// Whether it came as a form: a browser's, by itself.
+    #[allow(dead_code, reason = "what browsers' logins are told apart by")]
+    pub(super) const fn is_form(&self) -> bool {
+        matches!(self, Self::Form(_))
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
