@@ -17,6 +17,7 @@ pub mod forward;
 mod grpc;
 pub mod guard;
 pub mod head;
+mod identify;
 pub mod identity;
 mod introspect;
 pub mod limits;
@@ -44,6 +45,7 @@ use self::connection::Connection;
 use self::endpoint::Flood;
 use self::forward::{Inbound, Outbound};
 use self::head::Head;
+use self::identify::identify;
 use self::measure::Decision;
 pub use self::outgoing::{Ending, Outgoing};
 use self::preflight::Preflight;
@@ -53,7 +55,7 @@ use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
 use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
-use crate::issuer::AuthorizationServer;
+use crate::issuer::{Assertions, AuthorizationServer};
 use crate::observe::access_log::AccessLog;
 use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
@@ -86,6 +88,8 @@ pub struct Gateway {
     pub logouts: Flood,
     /// Postern as the issuer: logins and accounts.
     pub authorization_server: Arc<AuthorizationServer>,
+    /// Tokens made for upstreams.
+    pub assertions: Assertions,
     /// Live streams, as numbers.
     pub streams: Arc<Tally>,
     /// Who was refused, and what was changed.
@@ -173,7 +177,7 @@ async fn take(
                 .map_err(|_| Rejection::Csrf("csrf"))?;
         }
         caller.detach(&mut parts, &route)?;
-        caller.tell(&mut parts.headers);
+        identify(trip, &route, caller, &mut parts.headers)?;
     }
     let outbound = Outbound { parts, head: &head, hop, upgrade };
     let answer = forward::forward(trip, &route, outbound, inbound).await;

@@ -17,7 +17,7 @@ use crate::admin::{self, Admin, Part};
 use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Source};
-use crate::issuer::AuthorizationServer;
+use crate::issuer::{Assertions, AuthorizationServer};
 use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::audit::AuditWriter;
@@ -94,6 +94,7 @@ pub(super) async fn prepare(
         access,
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
+        assertions: Assertions::new(cache_bytes / 4),
         authorization_server: Arc::new(authorization_server),
         streams: Arc::default(),
         audit,

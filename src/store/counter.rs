@@ -10,15 +10,6 @@ use crate::time::UnixTime;
 #[derive(Clone)]
 pub struct Counter(Engine);
 
-#[cfg(test)]
-impl Counter {
-    /// The way to a Redis.
-    pub(super) fn in_redis(&self) -> &RedisCounter {
-        let Engine::Redis(redis) = &self.0 else { panic!("an embedded store") };
-        redis
-    }
-}
-
 #[derive(Clone)]
 enum Engine {
     Embedded(Embedded),
@@ -32,6 +23,15 @@ impl Counter {
 
     pub(super) const fn redis(counter: RedisCounter) -> Self {
         Self(Engine::Redis(counter))
+    }
+
+    /// Redis' own, for tests of it.
+    #[cfg(test)]
+    pub(super) fn of_redis(&self) -> Option<&RedisCounter> {
+        match &self.0 {
+            Engine::Redis(redis) => Some(redis),
+            Engine::Embedded(_) => None,
+        }
     }
 
     /// Decides on one request and, when it is allowed, counts it; durable when it answers, as far

@@ -20,6 +20,7 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+mod assertions;
 mod audit;
 mod audit_files;
 

@@ -80,12 +80,13 @@ pub(super) const STORE_UNAVAILABLE: &str = "store_unavailable";
 
 /// Words for requests that did not go on, or were not answered by the upstream. Ascending;
 /// `tests/docs.rs` holds both lists to the words that the access log writes.
-pub(super) const REFUSED: [&str; 89] = [
+pub(super) const REFUSED: [&str; 90] = [
     "account_gone",
     "accounts_busy",
     "accounts_unavailable",
     "algorithm",
     "ambiguous_target",
+    "assertion_unavailable",
     "audience",
     "audit_unavailable",
     "auth_failures",

@@ -112,9 +112,16 @@ fn route(
     let (late_limits, early_limits) = limits.into_iter().partition(Limit::needs_claims);
     let unreachable =
         raw.on_unreachable.as_ref().unwrap_or(&config.revocation.on_unreachable).get_ref();
+    let assertion =
+        upstream.assertion.as_ref().map(|assertion| assertion.on_route(raw.name.get_ref()));
+    let assertion = assertion.transpose().map_err(|error| {
+        problems.push(Problem::at(raw.upstream.span(), error.to_string()));
+    });
     let body_bytes = raw.body_bytes.as_ref().unwrap_or(&config.limits.body_bytes);
     Some(Route {
         name: raw.name.get_ref().as_str().into(),
+        identity_headers: upstream.identity_headers,
+        assertion: assertion.ok()?,
         upstream,
         access: access(raw, problems),
         forward_token: *raw.forward_token.get_ref(),

@@ -116,6 +116,10 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
         Began::Issued(issued) => *issued,
         Began::Revoked(_) => return Err(revoked(errand, &subject).await),
     };
+    for displaced in &issued.displaced {
+        // It has ended; that everybody hears of it must not keep somebody else out.
+        drop(errand.tell_ended(displaced, "too many sessions", now).await);
+    }
     // A login that nobody could read about afterwards is none.
     let event = errand.event_of(Kind::Login, Outcome::Done, &issued.login);
     let sid = issued.login.sid.clone();

@@ -22,7 +22,7 @@ fn meter(key: u128, count: u32, interval: Duration) -> Meter {
 
 fn worker(store: &Store) -> (WorkerStore, Counter) {
     let worker = store.worker();
-    let counter = worker.counter().unwrap().in_redis().clone();
+    let counter = worker.counter().unwrap().of_redis().unwrap().clone();
     (worker, counter)
 }
 
