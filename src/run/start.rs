@@ -106,7 +106,7 @@ pub(super) async fn prepare(
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
 }
 
-/// What the store's settings mean for logins. One that is down says nothing: that is told elsewhere.
+/// What the store's settings mean for logins. That one is down is told elsewhere.
 async fn warn_of_the_store(blocklist: &Blocklist) {
     for warning in blocklist.store().issuing_warnings().await.unwrap_or_default() {
         tracing::warn!("{warning}");
