@@ -293,12 +293,12 @@ fn reasons() -> BTreeSet<String> {
         for before in ["UpstreamTimeout(\"", "Allowed(\"", "Refused(\"", "by: \""] {
             take(&text, before);
         }
-        for before in ["invalid(\"", "refuse(\"", "unavailable(\"", "no_session(\""] {
+        for before in ["because(\"", "invalid(\"", "refuse(\"", "unavailable(\"", "no_session(\""] {
             take(&text, before);
         }
     }
-    let words_of =
-        ["authorize", "error", "extract", "logout_token"].map(|name| format!("src/auth/{name}.rs"));
+    let words_of = ["authorize", "client_assertion", "error", "extract", "logout_token"]
+        .map(|name| format!("src/auth/{name}.rs"));
     let more = ["src/proxy/reject.rs", "src/issuer/outcome.rs"].map(str::to_owned);
     for path in words_of.into_iter().chain(more) {
         take(&read(path), "=> \"");

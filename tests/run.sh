@@ -83,6 +83,7 @@ node_app() { # name, folder
 node_app express tests/apps/express
 node_app browser tests/browser
 node_app oidc tests/providers/oidc
+node_app assertions-node tests/apps/assertions
 node_app oauth-node tests/clients/node
 node_app axios tests/clients/axios
 
@@ -97,6 +98,7 @@ python_app() { # name, folder
 }
 python_app flask tests/apps/flask
 python_app prometheus tests/prometheus
+python_app assertions tests/apps/assertions
 python_app oauth-python tests/clients/python
 python_app requests tests/clients/requests
 

@@ -222,3 +222,86 @@ impl<'t> ClientAssertion<'t> {
         Ok(Proof { jti, until: expires_at.plus(LEEWAY) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::SigningKey;
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+    const ISSUER: &str = "https://login.example";
+
+    fn claims(change: impl FnOnce(&mut Map<String, Value>)) -> Map<String, Value> {
+        let claims = serde_json::json!({
+            "iss": "reports", "sub": "reports", "aud": ISSUER, "exp": NOW.0 + 60, "jti": "j",
+        });
+        let mut claims = claims.as_object().unwrap().clone();
+        change(&mut claims);
+        claims
+    }
+
+    fn key(kid: &str) -> (SigningKey, Value) {
+        crate::auth::install_provider();
+        let key = SigningKey::generate(Algorithm::ES256).unwrap();
+        let mut jwk = key.verifying_jwk().unwrap();
+        jwk.insert("kid".to_owned(), kid.into());
+        (key, Value::Object(jwk))
+    }
+
+    fn keys(jwks: &[&Value]) -> ClientKeys {
+        let text = serde_json::json!({ "keys": jwks }).to_string();
+        ClientKeys::from_jwks(text.as_bytes()).unwrap()
+    }
+
+    /// The edges of the times; the rest is attacked from outside (`tests/postern/oauth_token.rs`).
+    #[test]
+    fn an_assertion_is_good_for_a_while() {
+        let (key, jwk) = key("1");
+        let keys = keys(&[&jwk]);
+        let verify = |exp: i64, now: i64| {
+            let claims = claims(|claims| drop(claims.insert("exp".to_owned(), exp.into())));
+            let text = key.sign("JWT", Some("1"), &claims).unwrap();
+            let read = ClientAssertion::read(&text).unwrap();
+            read.verify(&keys, ISSUER, UnixTime(now)).map(|proof| proof.until.0)
+        };
+        let now = NOW.0;
+        assert_eq!(verify(now + 60, now), Ok(now + 90));
+        assert_eq!(verify(now - 29, now), Ok(now + 1), "known until it is too old everywhere");
+        assert_eq!(verify(now - 30, now), Err(ClientAssertionError::Expired));
+        assert_eq!(verify(now + 330, now), Ok(now + 360));
+        assert_eq!(verify(now + 331, now), Err(ClientAssertionError::Lifetime));
+    }
+
+    /// R1 to R5: the key decides; a kid leads to one key, and without one a few are tried.
+    #[test]
+    fn only_the_clients_own_keys_count() {
+        let ((one, jwk_one), (two, jwk_two)) = (key("1"), key("2"));
+        let (_, stranger) = key("1");
+        let verify = |key: &SigningKey, kid: Option<&str>, keys: &ClientKeys| {
+            let text = key.sign("client-authentication+jwt", kid, &claims(|_| ())).unwrap();
+            ClientAssertion::read(&text).unwrap().verify(keys, ISSUER, NOW).map(drop)
+        };
+        let both = keys(&[&jwk_one, &jwk_two]);
+        assert_eq!(verify(&one, Some("1"), &both), Ok(()));
+        assert_eq!(verify(&two, None, &both), Ok(()));
+        assert_eq!(verify(&two, Some("1"), &both), Err(ClientAssertionError::Signature));
+        assert_eq!(verify(&one, Some("3"), &both), Err(ClientAssertionError::Key));
+        assert_eq!(
+            verify(&one, Some("1"), &keys(&[&stranger])),
+            Err(ClientAssertionError::Signature)
+        );
+        let mut nameless = jwk_one.clone();
+        nameless.as_object_mut().unwrap().remove("kid");
+        assert_eq!(verify(&one, Some("1"), &keys(&[&nameless])), Err(ClientAssertionError::Key));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(text in ".{0,200}", middle in "[A-Za-z0-9_-]{0,80}") {
+            let _ = ClientAssertion::read(&text).is_ok();
+            let _ = ClientAssertion::read(&format!("eyJhbGciOiJFUzI1NiJ9.{middle}.AA")).is_ok();
+        }
+    }
+}

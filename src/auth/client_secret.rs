@@ -176,7 +176,7 @@ mod tests {
         let both = format!("# since May\n{}\n\n  {}\r\n", line(&one), line(&two));
         let both = ClientSecretHashes::parse(&both).unwrap();
         assert!(both.fit(&one) && both.fit(&two));
-        for wrong in ["", " ", &one.expose()[1..], &format!("{} ", one.expose())] {
+        for wrong in ["", " ", one.expose().split_at(1).1, &format!("{} ", one.expose())] {
             assert!(!both.fit(&secret(wrong)), "{wrong:?}");
         }
         assert!(!ClientSecretHashes::of_nobody().fit(&secret("")));
@@ -193,7 +193,7 @@ mod tests {
             ("# none\n".to_owned(), E::Empty),
             ("hunter2".to_owned(), E::Malformed(1)),
             (format!("#\n{good}="), E::Malformed(2)),
-            (good[..good.len() - 1].to_owned(), E::Malformed(1)),
+            (good.split_at(60).0.to_owned(), E::Malformed(1)),
             (good.to_uppercase(), E::Malformed(1)),
             ("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA".to_owned(), E::Password(1)),
             (format!("{good}\n$2y$12$abc"), E::Password(2)),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -20,6 +21,8 @@ use crate::token::{KeyDigest, Kind, Lookup, Selector, token_digest};
 ///
 /// Only [`super::Candidate::verify`] and [`super::Introspectable::accept`] make one.
 pub struct Verified {
+    /// Tells this verification from every other of this process, of the same token too.
+    pub id: u64,
     /// Name of the issuer entry that verified it.
     pub entry: Box<str>,
     /// The `iss` string, or `-` when the entry's issuer is "off".
@@ -97,7 +100,9 @@ impl Verified {
         let Basis { settings, kid, fact, key } = basis;
         let issuer: Box<str> = settings.issuer.as_deref().unwrap_or(ISSUER_OFF).into();
         let lookup = lookup(settings, &issuer, kid, token, &checked, extra_keys);
+        static VERIFICATIONS: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: VERIFICATIONS.fetch_add(1, Ordering::Relaxed),
             entry: settings.name.as_str().into(),
             issuer,
             kid: kid.map(Into::into),

@@ -187,6 +187,7 @@ impl Blocklist {
             tracked: Tracked::new(),
             mode: ArcSwap::from_pointee(EVERY_REQUEST),
         });
+        shared.stand_asserted(NOTHING);
         shared.settle(now).await;
         let watcher = tokio::spawn(watch::run(Arc::clone(&shared), sightings, changes));
         let checking = Checking { check: Check::EveryRequest, follower: None };
@@ -426,6 +427,12 @@ impl Shared {
             era: self.era.load(Ordering::Acquire),
             arrivals: self.store.arrivals(),
         }
+    }
+
+    /// Remembered entries were asserted up to this arrival.
+    fn stand_asserted(&self, arrivals: u64) {
+        self.asserted.store(arrivals, Ordering::Release);
+        self.store.assert(arrivals);
     }
 
     async fn remember(&self, entry: Entry, now: UnixTime) {

@@ -89,7 +89,7 @@ impl Shared {
         }
         if self.asserted.load(Ordering::Acquire) != arrivals {
             self.assert(now).await?;
-            self.asserted.store(arrivals, Ordering::Release);
+            self.stand_asserted(arrivals);
             self.look_at_settings().await;
         }
         Ok(())
@@ -105,7 +105,7 @@ impl Shared {
     /// The contents are others than those that held the revocations.
     async fn lost(&self, id: &str, now: UnixTime) {
         // Doubt first: from here on remembered entries stand in until they are written back.
-        self.asserted.store(NOTHING, Ordering::Release);
+        self.stand_asserted(NOTHING);
         let lost_at = self.store.time(now).await.map_or(now, |time| time.max(now)).seconds();
         self.lost_at.store(lost_at, Ordering::Release);
         let ledger = self.ledger.change(|ledger| {

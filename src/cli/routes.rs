@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{ConfigArgs, complain};
 use crate::config::{
-    Auth, HostPattern, List, Options, PathPattern, Require, RequiredValue, Route, Text,
+    Auth, Config, HostPattern, List, Options, PathPattern, Require, RequiredValue, Route, Spanned,
+    Text,
 };
 
 /// Arguments of `postern routes`.
@@ -29,6 +30,9 @@ struct Row {
     path: String,
     upstream: String,
     rule: String,
+    /// The audience of the token that the upstream gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assertion: Option<String>,
 }
 
 pub(super) fn run(args: &RoutesArgs, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
@@ -39,7 +43,10 @@ pub(super) fn run(args: &RoutesArgs, out: &mut dyn Write, err: &mut dyn Write) -
             return 2;
         }
     };
-    let rows: Vec<Row> = loaded.config.routes.iter().map(|route| row(route.get_ref())).collect();
+    let rows: Vec<Row> = {
+        let routes = loaded.config.routes.iter().map(Spanned::get_ref);
+        routes.map(|route| row(route, &loaded.config)).collect()
+    };
     let text = if args.json {
         serde_json::to_string_pretty(&rows).unwrap_or_default()
     } else {
@@ -48,7 +55,12 @@ pub(super) fn run(args: &RoutesArgs, out: &mut dyn Write, err: &mut dyn Write) -
     u8::from(writeln!(out, "{}", text.trim_end()).is_err())
 }
 
-fn row(route: &Route) -> Row {
+fn row(route: &Route, config: &Config) -> Row {
+    let assertion = assertion(route, config);
+    let mut rule = rule(route);
+    if let Some(audience) = &assertion {
+        rule.push_str(&format!("; assertion for {audience}"));
+    }
     Row {
         name: route.name.get_ref().clone(),
         hosts: route
@@ -65,8 +77,18 @@ fn row(route: &Route) -> Row {
             PathPattern::Below(path) => format!("{path}/*"),
         },
         upstream: route.upstream.get_ref().clone(),
-        rule: rule(route),
+        rule,
+        assertion,
     }
+}
+
+/// The audience of the token that is made for the route's upstream: where there may be a caller.
+fn assertion(route: &Route, config: &Config) -> Option<String> {
+    let named = |name: &&Spanned<String>| name.get_ref() == route.upstream.get_ref();
+    let name = config.upstreams.keys().find(named)?;
+    let assertion = config.upstreams.get(name)?.assertion.as_ref()?;
+    let has_caller = *route.auth.get_ref() != Auth::None;
+    has_caller.then(|| assertion.get_ref().audience.get_ref().0.clone())
 }
 
 /// The rule as one would say it.

@@ -35,6 +35,7 @@ mod scalar;
 mod size;
 
 mod admin;
+mod assertion;
 mod audit;
 mod clients;
 mod endpoints;
@@ -64,6 +65,7 @@ pub use toml::Spanned;
 pub use address::{Address, PublicUrl, Server};
 pub use admin::Admin;
 pub use algorithm::Algorithm;
+pub use assertion::{Assertion, Bind};
 pub use audit::{Audit, LogPath, Personal};
 pub use claim::ClaimPath;
 pub use clients::{Client, ClientId, Grant, MayRevoke, Scope};

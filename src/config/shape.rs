@@ -21,7 +21,7 @@ const ERRORS_MAX: usize = 100;
 
 /// Keys that a table must have, by the pattern of its place. serde knows them too, but names only
 /// the first that is missing.
-const REQUIRED: [(&str, &[&str]); 14] = [
+const REQUIRED: [(&str, &[&str]); 16] = [
     ("clients[]", &["id"]),
     ("issuers[]", &["name", "issuer", "audiences", "algorithms"]),
     ("issuers[].keys[]", &["algorithm"]),
@@ -36,6 +36,8 @@ const REQUIRED: [(&str, &[&str]); 14] = [
     ("tls.certificates[]", &["cert", "key"]),
     ("tls.client_auth", &["mode", "ca"]),
     ("upstreams.*", &["servers"]),
+    ("upstreams.*.assertion", &["audience"]),
+    ("upstreams.*.assertion.keys[]", &["kid", "algorithm"]),
 ];
 
 /// A key of [`REQUIRED`] that is not missing where another key says so.
@@ -43,7 +45,7 @@ const REQUIRED_UNLESS: (&str, &str, (&str, &str)) =
     ("issuers[]", "algorithms", ("kind", "introspection"));
 
 /// What stands in for required keys while the rest of their table is read.
-const STAND_INS: [(&str, &str, &str); 10] = [
+const STAND_INS: [(&str, &str, &str); 11] = [
     ("clients[]", "id", "unreadable"),
     ("issuers[]", "issuer", "https://unreadable.invalid"),
     ("issuing", "issuer", "https://unreadable.invalid"),
@@ -54,11 +56,12 @@ const STAND_INS: [(&str, &str, &str); 10] = [
     ("routes[]", "path", "/unreadable"),
     ("routes[].limits[]", "by", "client"),
     ("routes[].limits[]", "rate", "1/1m"),
+    ("upstreams.*.assertion", "audience", "unreadable"),
 ];
 
 /// The places of tables with fixed keys. serde would take a list there too, value by value in an
 /// order that is written nowhere, so that `require = ["admin"]` would mean something by accident.
-pub(super) const TABLES: [&str; 41] = [
+pub(super) const TABLES: [&str; 43] = [
     "admin",
     "audit",
     "auth_failures",
@@ -98,15 +101,16 @@ pub(super) const TABLES: [&str; 41] = [
     "tls.certificates[]",
     "token_cache",
     "upstreams.*",
+    "upstreams.*.assertion",
+    "upstreams.*.assertion.keys[]",
     "identity.headers",
     "routes[].require.claims",
 ];
 
 /// Keys that a later release will know, by the pattern of their table, with what to do until then.
-const LATER: [(&str, &str, &str); 3] = [
+const LATER: [(&str, &str, &str); 2] = [
     ("", "forward_auth", "leave the section out"),
     ("admin", "ready_requires_store", "leave it out"),
-    ("upstreams.*", "assertion", "leave it out"),
 ];
 
 /// Names of keys under which a secret would stand in the file.

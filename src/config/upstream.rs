@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::address::Server;
+use super::assertion::Assertion;
 use super::duration::Period;
 use super::list::List;
 use super::unplaced;
@@ -23,6 +24,9 @@ pub struct Upstream {
     /// application servers close theirs.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: Spanned<Period>,
+    /// A token made for it; default none.
+    #[serde(default)]
+    pub assertion: Option<Spanned<Assertion>>,
 }
 
 fn default_keep_alive() -> Spanned<Period> {

@@ -1,6 +1,7 @@
 //! What can be told from the configuration alone: names that lead nowhere, settings that
 //! contradict each other, rules that could never hold. Opens nothing.
 
+mod assertion;
 mod audit;
 mod clients;
 mod endpoints;
@@ -11,6 +12,7 @@ mod listen;
 mod providers;
 mod revocation;
 mod routes;
+mod signing_keys;
 mod store;
 mod users;
 
@@ -105,6 +107,9 @@ fn upstreams(config: &Config, problems: &mut Problems) {
         }
         distinct(upstream.servers.spanned(), "this server is listed twice", problems);
         timeout("keep_alive", &upstream.keep_alive, problems);
+        if let Some(placed) = &upstream.assertion {
+            assertion::validate(config, placed, problems);
+        }
         if let Some(ca) = &upstream.ca
             && !upstream.servers.iter().any(|server| server.tls)
         {

@@ -72,10 +72,10 @@ impl Families {
         for _ in 0..=WAITS_MAX {
             match self.store.begin(new.clone(), &self.terms, now).await? {
                 Begun::Kept { standing, surplus } => {
-                    self.end_surplus(surplus, now).await;
+                    let displaced = self.end_surplus(surplus, now).await;
                     let login = Login { at: standing.at, ..new.login };
                     let issued = issued(&token, session, login, standing);
-                    return Ok(Began::Issued(Box::new(issued)));
+                    return Ok(Began::Issued(Box::new(Issued { displaced, ..issued })));
                 }
                 Begun::Revoked(kind) => return Ok(Began::Revoked(kind)),
                 Begun::Wait(span) => {
@@ -127,11 +127,14 @@ impl Families {
         self.advance(presented, None, client, now).await
     }
 
-    /// Rotates the refresh token of a browser's session, which goes on under the same id.
+    /// Rotates the refresh token of a browser's session, which goes on under the same id. When
+    /// that was done since `session` was read, the answer is [`Rotation::Again`], whoever asks and
+    /// however often: a session's refresh token never leaves the store, so that one which is used
+    /// up says that another gateway was faster, and not that somebody stole it.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`]; the next request's try is then graced.
+    /// [`Unavailable`]; the session may have been renewed nevertheless.
     pub async fn renew(
         &self,
         id: &SessionId,
@@ -176,8 +179,8 @@ impl Families {
         Ok(self.store.keep_access(&id.hash(), turn, sealed, now).await?)
     }
 
-    /// Ends a session: no refresh any more, and its access tokens on the blocklist. Its login, when
-    /// it was alive.
+    /// Ends a session: no refresh any more, and its access tokens on the blocklist. Its login,
+    /// unless it was ended before or has been over for so long that no token of it is left.
     ///
     /// # Errors
     ///
@@ -251,7 +254,8 @@ impl Families {
 
     /// The revocation of a session that was just ended or reused. It is in the store already;
     /// handed to the blocklist, it is remembered against a loss, replicated, and told to everyone
-    /// who holds a stream of that session.
+    /// who holds a stream of that session. It lasts for as long as the session could have gone on
+    /// unused: a store that loses the last moment, and with it the session's end, revives nothing.
     #[must_use]
     pub fn revocation(&self, login: &Login, reason: &str) -> Revocation {
         self.revocation_of(&login.sid, reason)
@@ -260,10 +264,11 @@ impl Families {
     /// The same of a session by its name, whether or not its login is known any more.
     #[must_use]
     pub fn revocation_of(&self, sid: &str, reason: &str) -> Revocation {
-        let issuer = self.terms.issuer.clone();
+        let Terms { issuer, idle, lifetime, barred, .. } = &*self.terms;
+        let selector = Selector { kind: Kind::Sid, issuer: issuer.clone(), value: sid.to_owned() };
         Revocation {
-            selector: Selector { kind: Kind::Sid, issuer, value: sid.to_owned() },
-            end: End::For(self.terms.barred),
+            selector,
+            end: End::For((*idle.min(lifetime)).saturating_add(*barred)),
             issued_before: None,
             reason: reason.to_owned(),
             by: "postern".to_owned(),
@@ -320,23 +325,22 @@ impl Families {
             return Ok(Rotation::Refused(RefusedWhy::OtherKind));
         }
         let next = token.successor()?;
-        let mut trace = trace(client);
-        if let Some(id) = id {
-            // Two gateways that renew a session at once are one client: whoever holds its cookie,
-            // on however many networks.
-            trace.mark = id.hash();
-        }
         let step = Step {
             presented: token.digest(),
             next: next.digest(),
-            answer: token.seal()?.seal(&login.sid, next.text().expose())?,
-            trace,
-            refresh: id.map(|id| sealed_refresh(id, &next)).transpose()?,
+            sealed: match id {
+                Some(id) => sealed_refresh(id, &next)?,
+                None => token.seal()?.seal(&login.sid, next.text().expose())?,
+            },
+            trace: trace(client),
         };
         Ok(match self.store.advance(&login, step, &self.terms, now).await? {
             Advanced::Rotated(standing) => Rotation::Rotated(issued(&next, None, login, standing)),
             Advanced::Again { standing, answer } => {
-                let answer = token.seal()?.open(&login.sid, &answer);
+                let answer = match id {
+                    Some(id) => id.seal()?.open(&about("refresh", &login.sid), &answer),
+                    None => token.seal()?.open(&login.sid, &answer),
+                };
                 let next = answer.and_then(|text| RefreshToken::parse(text.expose()));
                 let next = next.ok_or(store::Error::Shape("a kept answer cannot be opened"))?;
                 Rotation::Again(issued(&next, None, login, standing))
@@ -358,14 +362,19 @@ impl Families {
         Ok(was_alive.then_some(login))
     }
 
-    /// What is not ended now is ended at the next login.
-    async fn end_surplus(&self, surplus: Vec<String>, now: UnixTime) {
+    /// Those that ended; what is not ended now is ended at the next login.
+    async fn end_surplus(&self, surplus: Vec<String>, now: UnixTime) -> Vec<Login> {
+        let mut ended = Vec::with_capacity(surplus.len());
         for sid in surplus {
             match self.end(&sid, now).await {
-                Ok(_) => tracing::info!(sid, "too many sessions: the one unused for longest ended"),
+                Ok(login) => {
+                    tracing::info!(sid, "too many sessions: the one unused for longest ended");
+                    ended.extend(login);
+                }
                 Err(error) => tracing::warn!(sid, %error, "a surplus session was not ended"),
             }
         }
+        ended
     }
 }
 
@@ -402,7 +411,7 @@ fn issued(
     standing: Standing,
 ) -> Issued {
     let Standing { at, until, turn } = standing;
-    Issued { refresh: token.text(), session, login, at, until, turn }
+    Issued { refresh: token.text(), session, login, at, until, turn, displaced: Vec::new() }
 }
 
 /// One client, as far as that can be told: the network of its address and its `User-Agent`.

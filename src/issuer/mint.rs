@@ -1,7 +1,10 @@
 //! Access tokens (RFC 9068): what a login may do, signed, for as long as `access_lifetime`.
 //!
 //! `iat` is the store's clock, as it was in the step that renewed the login: a revocation that
-//! comes later is dated no earlier, so that it covers the token.
+//! comes later is dated no earlier, so that it covers the token, as long as that clock does not go
+//! back. Where it did (a time server's correction, a failover to a machine whose clock is behind)
+//! a `sub` or `client` revocation misses what was dated ahead of it. What is ahead by more than 30
+//! seconds is refused until that time has come.
 
 use std::sync::Arc;
 
@@ -92,7 +95,8 @@ impl Mint {
         Self(issuing)
     }
 
-    /// The token of a login that began or was renewed `at`.
+    /// The token of a login that began or was renewed `at` and ends at `until`
+    /// ([`super::Issued`]): no token outlives its login.
     ///
     /// # Errors
     ///
@@ -102,11 +106,12 @@ impl Mint {
         login: &Login,
         rights: &Rights,
         at: UnixTime,
+        until: UnixTime,
     ) -> Result<AccessToken, MintError> {
         let audiences = &self.0.audiences;
         let mut claims = self.claims(rights, &login.subject, &login.client, audiences);
         claims.insert("sid".to_owned(), login.sid.as_str().into());
-        self.signed(claims, at)
+        self.signed(claims, at, at.plus(self.0.access_lifetime).min(until))
     }
 
     /// The token of a client in its own name (RFC 6749 §4.4): `sub` is `client:{id}`, which no
@@ -123,7 +128,7 @@ impl Mint {
         at: UnixTime,
     ) -> Result<AccessToken, MintError> {
         let claims = self.claims(rights, &format!("client:{client}"), client, audiences);
-        self.signed(claims, at)
+        self.signed(claims, at, at.plus(self.0.access_lifetime))
     }
 
     fn claims(
@@ -157,10 +162,10 @@ impl Mint {
         &self,
         mut claims: Map<String, Value>,
         at: UnixTime,
+        expires_at: UnixTime,
     ) -> Result<AccessToken, MintError> {
         let key = self.0.signer().ok_or(MintError::NoKey)?;
         let jti = random_id()?;
-        let expires_at = at.plus(self.0.access_lifetime);
         for (name, value) in [
             ("iat", Value::from(at.seconds())),
             ("nbf", at.seconds().into()),

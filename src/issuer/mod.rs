@@ -7,8 +7,11 @@
 //! A login becomes a [`Families`] family: one refresh token at a time, rotated at each use. A
 //! [`Mint`] makes the access tokens beside it. For browsers the tokens stay in the store, sealed
 //! under the [`SessionId`] that the cookie holds.
+//!
+//! [`Assertions`] are something else: tokens for upstreams, whoever issued the caller's own.
 
 pub mod account;
+mod assertion;
 mod authorization_server;
 mod family;
 mod metadata;
@@ -21,6 +24,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use assertion::{AssertionError, Assertions, TYP as ASSERTION_TYP};
 pub use authorization_server::AuthorizationServer;
 pub use family::Families;
 pub use metadata::metadata;

@@ -57,18 +57,21 @@ pub struct Issued {
     pub until: UnixTime,
     /// Which rotation this is; 0 for the login.
     pub turn: u64,
+    /// The sessions that this login has ended, because the subject had too many: their revocations
+    /// ([`super::Families::revocation`]) are to be handed to the blocklist.
+    pub displaced: Vec<Login>,
 }
 
 /// What became of a presented refresh token.
 pub enum Rotation {
     /// A new one.
     Rotated(Issued),
-    /// The one that the same client got for it a moment ago.
+    /// The one that the same client got for it a moment ago, or that a browser's session has now.
     Again(Issued),
     /// No tokens.
     Refused(RefusedWhy),
     /// It was used up before: somebody else has it, or had it. The family is dead and its session
-    /// on the blocklist; to be written to the audit log.
+    /// on the blocklist; to be written to the audit log. Never of a browser's session.
     Reused {
         /// Whose it was.
         login: Login,

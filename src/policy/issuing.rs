@@ -43,7 +43,7 @@ pub struct Issuing {
     pub refresh_limits: Vec<Limit>,
 }
 
-/// One of `[[issuing.keys]]`.
+/// One of `[[issuing.keys]]`, or of the keys of an upstream's assertion.
 #[derive(Debug)]
 pub struct IssuingKey {
     /// Its id; every token names the one that signed it.
@@ -96,14 +96,16 @@ impl Issuing {
     ///
     /// A key whose public half would be refused (R16).
     pub fn jwks(&self) -> Result<Vec<Map<String, Value>>, KeyError> {
-        let public =
-            self.keys.iter().filter(|key| key.signing.algorithm().family() != Family::Hmac);
-        public
-            .map(|key| {
-                let mut jwk = key.signing.verifying_jwk()?;
-                jwk.insert("kid".to_owned(), key.kid.as_str().into());
-                Ok(jwk)
-            })
-            .collect()
+        self.keys.iter().filter_map(|key| public_jwk(key).transpose()).collect()
     }
+}
+
+/// The JWK that verifies what this key signs; `None` for a shared secret.
+pub(super) fn public_jwk(key: &IssuingKey) -> Result<Option<Map<String, Value>>, KeyError> {
+    if key.signing.algorithm().family() == Family::Hmac {
+        return Ok(None);
+    }
+    let mut jwk = key.signing.verifying_jwk()?;
+    jwk.insert("kid".to_owned(), key.kid.as_str().into());
+    Ok(Some(jwk))
 }

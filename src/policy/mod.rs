@@ -3,6 +3,7 @@
 //! Compiling reads key and certificate files and nothing else; it changes nothing, so a
 //! configuration that does not compile leaves everything as it was.
 
+pub mod assertion;
 pub mod canonical;
 mod client;
 pub mod compile;

@@ -159,6 +159,12 @@ impl ReservedNames {
     }
 }
 
+/// Whether an upstream might take the two for one name.
+#[must_use]
+pub fn is_same_name(one: &HeaderName, other: &HeaderName) -> bool {
+    one.as_str().bytes().map(fold).eq(other.as_str().bytes().map(fold))
+}
+
 /// A letter without case, a digit, or `-` for every other mark.
 const fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::assertion::RouteAssertion;
 use super::upstream::{Timeouts, Upstream};
 use crate::auth::extract::TokenSource;
 use crate::auth::{IssuerFilter, Rule};
@@ -27,6 +28,10 @@ pub struct Route {
     pub forward_preflight: bool,
     /// What proof of origin cookies need.
     pub csrf: Csrf,
+    /// Whether the upstream is told of the caller in identity headers.
+    pub identity_headers: bool,
+    /// The token made for the upstream, where it wants one.
+    pub assertion: Option<RouteAssertion>,
     /// The Host that the upstream sees.
     pub host: HostRule,
     /// Whether a request goes on when the blocklist cannot be asked (`on_unreachable = "allow"`).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use serde_json::{Map, Value};
 
 use super::canonical::folded;
 use super::client::Clients;
@@ -39,6 +40,9 @@ pub struct Snapshot {
     pub issuers: Issuers,
     /// Postern as an issuer; `None` when it issues nothing.
     pub issuing: Option<Arc<Issuing>>,
+    /// The public keys of everything that the gateway signs (RFC 7517 §5): access tokens and
+    /// assertions. Each has `kid`, `alg` and `use`, no two the same `kid`; never a shared secret.
+    pub published_keys: Arc<[Map<String, Value>]>,
     /// Who may get tokens in its own name; nobody when Postern issues nothing.
     pub clients: Arc<Clients>,
     /// The public URL of `[endpoints] prefix`, as far as anybody knows it.

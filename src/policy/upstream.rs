@@ -9,6 +9,7 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::assertion::Assertion;
 use crate::observe::metrics::UpstreamSeries;
 
 /// The servers behind one name.
@@ -21,6 +22,10 @@ pub struct Upstream {
     /// How long an idle connection is kept for reuse. Below the server's own limit, so that the
     /// gateway closes first (Node's default is 5 s).
     pub keep_alive: Duration,
+    /// The token made for it.
+    pub assertion: Option<Arc<Assertion>>,
+    /// Whether it gets identity headers.
+    pub identity_headers: bool,
     /// Where its answers are counted; the same over reloads.
     pub series: Arc<UpstreamSeries>,
     turn: AtomicUsize,
@@ -60,7 +65,8 @@ impl Upstream {
         series: Arc<UpstreamSeries>,
     ) -> Self {
         let name = series.name().into();
-        Self { name, servers, keep_alive, series, turn: AtomicUsize::new(0) }
+        let (assertion, identity_headers, turn) = (None, true, AtomicUsize::new(0));
+        Self { name, servers, keep_alive, assertion, identity_headers, series, turn }
     }
 
     /// The servers in the order in which to try them: each request starts one further on.

@@ -78,7 +78,11 @@ pub async fn authenticate(
     let heard = trip.worker.blocklist.announced();
     not_revoked(trip, route, &verified, now).await?;
     demand.rule.allows(&verified).map_err(Rejection::Denied)?;
-    let identity = identity(&trip.policy, &verified, &presented.token)?;
+    let identity = if route.identity_headers {
+        identity(&trip.policy, &verified, &presented.token)?
+    } else {
+        None
+    };
     let allow_unreachable = route.allow_unreachable;
     trip.pass = Some(Pass { verified: verified.clone(), heard, allow_unreachable });
     Ok(Some(Caller { verified, origin: presented.origin, identity }))

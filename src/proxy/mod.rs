@@ -17,6 +17,7 @@ pub mod forward;
 mod grpc;
 pub mod guard;
 pub mod head;
+mod identify;
 pub mod identity;
 mod introspect;
 pub mod limits;
@@ -45,6 +46,7 @@ use self::connection::Connection;
 use self::endpoint::Flood;
 use self::forward::{Inbound, Outbound};
 use self::head::Head;
+use self::identify::identify;
 use self::measure::Decision;
 pub use self::outgoing::{Ending, Outgoing};
 use self::preflight::Preflight;
@@ -55,14 +57,14 @@ use crate::auth::TokenCache;
 use crate::auth::extract::Origin;
 use crate::blocklist::{Blocklist, WorkerBlocklist};
 use crate::body::Body;
-use crate::issuer::AuthorizationServer;
+use crate::issuer::{Assertions, AuthorizationServer};
 use crate::observe::access_log::AccessLog;
 use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::policy::Route;
 use crate::policy::Snapshot;
-use crate::policy::route::Csrf;
 use crate::policy::own_paths::Standing;
+use crate::policy::route::Csrf;
 use crate::policy::router::Found;
 use crate::provider::Providers;
 use crate::stream::{Index, Tally};
@@ -89,6 +91,8 @@ pub struct Gateway {
     pub logouts: Flood,
     /// Postern as the issuer: logins and accounts.
     pub authorization_server: Arc<AuthorizationServer>,
+    /// Tokens made for upstreams.
+    pub assertions: Assertions,
     /// What is remembered of browsers' sessions.
     pub sessions: Sessions,
     /// Live streams, as numbers.
@@ -183,7 +187,7 @@ async fn take(
             }
         }
         caller.detach(&mut parts, &route)?;
-        caller.tell(&mut parts.headers);
+        identify(trip, &route, caller, &mut parts.headers)?;
     }
     if let Some(own) = trip.policy.cookies() {
         session::cookies::withhold(&mut parts.headers, own);

@@ -30,6 +30,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Why a request is not forwarded, or why there is no answer to forward.
 #[derive(Debug)]
 pub enum Rejection {
+    /// The token that the upstream wants cannot be made.
+    AssertionUnavailable,
     /// The request cannot be read in one way only.
     BadRequest(&'static str),
     /// The client broke its own request body off, or it is malformed.
@@ -152,7 +154,8 @@ impl Rejection {
             Self::NoSession(refusal) => refusal.status(),
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::OAuth(refusal) => refusal.status,
-            Self::IntrospectionUnavailable
+            Self::AssertionUnavailable
+            | Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
             | Self::TooManyRequests
@@ -180,6 +183,7 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BadRequest(why) | Self::InvalidRequest(why) | Self::Csrf(why) => why,
+            Self::AssertionUnavailable => "assertion_unavailable",
             Self::NotAccepted(why) | Self::Unavailable(why) => why,
             Self::StoreUnavailable(_) => "store_unavailable",
             Self::UpstreamBroken(why) | Self::UpstreamTimeout(why) => why,
@@ -259,7 +263,8 @@ impl Rejection {
                     headers.insert(ALLOW, allow);
                 }
             }
-            Self::IntrospectionUnavailable
+            Self::AssertionUnavailable
+            | Self::IntrospectionUnavailable
             | Self::KeysUnavailable
             | Self::StoreUnavailable(_)
             | Self::TooManyRequests

@@ -17,7 +17,7 @@ use crate::admin::{self, Admin, Part};
 use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
 use crate::config::{self, Config, Source};
-use crate::issuer::AuthorizationServer;
+use crate::issuer::{Assertions, AuthorizationServer};
 use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::audit::AuditWriter;
@@ -95,6 +95,7 @@ pub(super) async fn prepare(
         access,
         blocklist: blocklist.clone(),
         logouts: Flood::default(),
+        assertions: Assertions::new(cache_bytes / 4),
         sessions: Sessions::default(),
         authorization_server: Arc::new(authorization_server),
         streams: Arc::default(),
@@ -105,7 +106,7 @@ pub(super) async fn prepare(
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
 }
 
-/// What the store's settings mean for logins. One that is down says nothing: that is told elsewhere.
+/// What the store's settings mean for logins. That one is down is told elsewhere.
 async fn warn_of_the_store(blocklist: &Blocklist) {
     for warning in blocklist.store().issuing_warnings().await.unwrap_or_default() {
         tracing::warn!("{warning}");

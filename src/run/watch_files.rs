@@ -29,6 +29,11 @@ impl WatchedFiles {
         }
         for upstream in config.upstreams.values() {
             paths.extend(upstream.ca.as_ref().map(|ca| ca.get_ref().as_path()));
+            let assertion = upstream.assertion.iter();
+            for key in assertion.flat_map(|assertion| &assertion.get_ref().keys) {
+                let files = [&key.get_ref().private_key_file, &key.get_ref().secret_file];
+                paths.extend(files.into_iter().flatten().map(|file| file.get_ref().as_path()));
+            }
         }
         for issuer in &config.issuers {
             let issuer = issuer.get_ref();

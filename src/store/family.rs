@@ -20,6 +20,10 @@ pub(super) const RETRIES_MAX: u32 = 3;
 /// The longest that a login waits for the second after a revocation.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// How far clocks may be apart. A login that is dated further ahead was dated by a clock that has
+/// gone back since. A revocation that comes now is not dated after it, so it gives no tokens now.
+pub(super) const AHEAD_MAX: Duration = Duration::from_secs(30);
+
 /// What a family is about; fixed at its login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
@@ -50,8 +54,8 @@ pub struct Terms {
     pub lifetime: Duration,
     /// How long the direct predecessor gets the successor's answer again.
     pub grace: Duration,
-    /// How long a session that was ended stays on the blocklist: until its last access token has
-    /// expired everywhere.
+    /// How long after a family's end a session that was ended stays on the blocklist: until its
+    /// last access token has expired everywhere.
     pub barred: Duration,
     /// How many sessions one subject may have.
     pub per_subject: u32,
@@ -88,12 +92,11 @@ pub struct Step {
     pub presented: String,
     /// The digest of its successor, should it become one.
     pub next: String,
-    /// The successor, sealed so that only the presented token opens it.
-    pub answer: Vec<u8>,
+    /// The successor, sealed so that only the presented token opens it; for a family with a
+    /// browser's session so that only its id does.
+    pub sealed: Vec<u8>,
     /// Where the request comes from.
     pub trace: Trace,
-    /// The successor, sealed for the browser's session that the family has.
-    pub refresh: Option<Vec<u8>>,
 }
 
 /// How a live family stands after a step.
@@ -128,15 +131,16 @@ pub enum Begun {
 pub enum Advanced {
     /// The successor is current.
     Rotated(Standing),
-    /// The token was rotated a moment ago by the same client, which gets that answer again.
+    /// The token was rotated a moment ago by the same client, which gets that answer again; or,
+    /// however long ago, by another gateway for the same browser's session.
     Again {
         /// How the family stands.
         standing: Standing,
-        /// What that rotation kept.
+        /// The current token as that rotation sealed it.
         answer: Vec<u8>,
     },
     /// The token was used up: somebody else has it. The family is dead from this step on, and its
-    /// session is on the blocklist.
+    /// session is on the blocklist. Never of a browser's session, whose tokens nobody has.
     Reused {
         /// The store's clock.
         at: UnixTime,
@@ -272,7 +276,8 @@ impl Families {
         }
     }
 
-    /// Ends a family and puts its session on the blocklist; whether it was alive.
+    /// Ends a family and puts its session on the blocklist; whether it was alive, or one of its
+    /// access tokens may still have been.
     ///
     /// # Errors
     ///

@@ -143,6 +143,16 @@ impl Store {
         }
     }
 
+    /// What the caller remembers of revocations was written back since the store had `arrivals`
+    /// connections. From the first call on, nothing is decided about a login ([`Families`]) on a
+    /// server to which that has not happened: it may have forgotten who was revoked.
+    pub fn assert(&self, arrivals: u64) {
+        match &self.0 {
+            Engine::Cluster(_) | Engine::Embedded(_) => {}
+            Engine::Redis(redis) => redis.arrivals().assert(arrivals),
+        }
+    }
+
     /// Listens for entries that other gateways put, until what is returned is dropped. To be called
     /// inside the main runtime. `None` for the embedded store, which has one gateway.
     #[must_use]

@@ -20,6 +20,7 @@ mod harness_itself;
 
 mod admin;
 mod apps;
+mod assertions;
 mod audit;
 mod audit_files;
 
@@ -62,6 +63,7 @@ mod login_clients;
 mod login_timing;
 mod logs;
 mod metrics;
+mod oauth_assertions;
 mod oauth_libraries;
 mod oauth_published;
 mod oauth_token;

@@ -54,7 +54,8 @@ fn all(
     fields: &[(&'static str, &str)],
     query: Option<&str>,
 ) -> Result<Option<(String, Origin)>, ExtractError> {
-    let source = TokenSource { cookie: Some("session".into()), query: Some("token".into()), session: None };
+    let source =
+        TokenSource { cookie: Some("session".into()), query: Some("token".into()), session: None };
     let headers = headers(fields);
     token(&headers, query, &source, MAX)
         .map(|found| found.map(|found| (found.token.into_owned(), found.origin)))

@@ -5,6 +5,7 @@
 
 mod error;
 mod jwk;
+mod pair;
 mod pem;
 mod public;
 mod publish;
@@ -36,6 +37,8 @@ pub struct VerificationKey {
     kid: Option<Box<str>>,
     algorithm: Algorithm,
     fingerprint: [u8; 32],
+    /// SHA-256 over the key alone.
+    material: [u8; 32],
     decoding: Arc<DecodingKey>,
 }
 
@@ -59,6 +62,13 @@ impl VerificationKey {
         &self.fingerprint
     }
 
+    /// Whether both are one key, whatever they are called and whichever algorithm each is used
+    /// with.
+    #[must_use]
+    pub fn is_same_material(&self, other: &Self) -> bool {
+        self.material == other.material
+    }
+
     /// Whether this key made `signature` (base64url) over `message` with its own algorithm.
     pub(super) fn verifies(&self, message: &str, signature: &str) -> bool {
         let algorithm = self.algorithm.jose();
@@ -73,6 +83,7 @@ impl VerificationKey {
             kid: kid.map(Into::into),
             algorithm,
             fingerprint: sha256(&[b"key", algorithm.as_str().as_bytes(), material]),
+            material: sha256(&[b"material", material]),
             decoding: Arc::new(key),
         }
     }

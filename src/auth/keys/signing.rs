@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::pair::Pair;
 use super::secret::check_secret;
 use super::{KeyError, VerificationKey, from_secret, public, publish};
 use crate::auth::{Algorithm, Family};
@@ -24,6 +25,8 @@ use crate::secret::Secret;
 /// A private key or secret with the one algorithm it signs with.
 pub struct SigningKey {
     algorithm: Algorithm,
+    pair: Pair,
+    /// The key's bytes.
     encoding: EncodingKey,
     /// SPKI or PKCS#1 of the public half; empty for a secret.
     public: Vec<u8>,
@@ -79,7 +82,9 @@ impl SigningKey {
     /// As [`from_secret`].
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
         check_secret(algorithm, secret)?;
-        Ok(Self { algorithm, encoding: EncodingKey::from_secret(secret), public: Vec::new() })
+        let pair = Pair::secret(algorithm, secret).ok_or(KeyError::NotAKey)?;
+        let encoding = EncodingKey::from_secret(secret);
+        Ok(Self { algorithm, pair, encoding, public: Vec::new() })
     }
 
     /// A private key in PEM: PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC 1
@@ -205,11 +210,9 @@ impl SigningKey {
         let mut token = URL_SAFE_NO_PAD.encode(header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(payload, &mut token);
-        let algorithm = self.algorithm.jose();
-        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.encoding, algorithm)
-            .map_err(|_| SignError)?;
+        let signature = self.pair.sign(self.algorithm, token.as_bytes())?;
         token.push('.');
-        token.push_str(&signature);
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
     }
 
@@ -223,7 +226,8 @@ impl SigningKey {
             .map_err(|_| wrong_private_key(algorithm))?;
         let pkcs8 = pair.to_pkcs8v1().map_err(|_| wrong_private_key(algorithm))?;
         let public = pair.public_key().as_ref().to_vec();
-        Ok(Self { algorithm, encoding: EncodingKey::from_ec_der(pkcs8.as_ref()), public })
+        let encoding = EncodingKey::from_ec_der(pkcs8.as_ref());
+        Ok(Self { algorithm, pair: Pair::Ec(pair), encoding, public })
     }
 
     fn ed25519(der: &[u8]) -> Result<Self, KeyError> {
@@ -232,7 +236,8 @@ impl SigningKey {
             .map_err(|_| wrong_private_key(algorithm))?;
         let pkcs8 = pair.to_pkcs8v1().map_err(|_| wrong_private_key(algorithm))?;
         let public = pair.public_key().as_ref().to_vec();
-        Ok(Self { algorithm, encoding: EncodingKey::from_ed_der(pkcs8.as_ref()), public })
+        let encoding = EncodingKey::from_ed_der(pkcs8.as_ref());
+        Ok(Self { algorithm, pair: Pair::Ed(pair), encoding, public })
     }
 
     fn rsa(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
@@ -245,7 +250,7 @@ impl SigningKey {
         let text = Zeroizing::new(pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8.as_ref())));
         let encoding =
             EncodingKey::from_rsa_pem(text.as_bytes()).map_err(|_| wrong_private_key(algorithm))?;
-        Ok(Self { algorithm, encoding, public })
+        Ok(Self { algorithm, pair: Pair::Rsa(pair), encoding, public })
     }
 }
 

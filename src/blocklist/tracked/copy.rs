@@ -1,9 +1,9 @@
 //! The local copy: digests of keys with what is held of each, read by every worker without a lock.
 //!
-//! One writer of contents (the follower, or whoever stops it), any number of readers. Whoever changes
-//! an entry itself may mark its key as changed. A reader takes what it
-//! finds only while the writer vouches for the whole (`usable_until`) and has not taken that back
-//! meanwhile (`epoch`); the writer takes it back before it removes anything that may still count.
+//! One writer of contents (the follower, or whoever stops it), any number of readers. Whoever
+//! changes an entry itself may mark its key as changed. A reader takes what it finds only while the
+//! writer vouches for the whole (`usable_until`) and has not taken that back meanwhile (`epoch`);
+//! the writer takes it back before it removes anything that may still count.
 //! Here nothing is decided: see [`super::core`] for when the copy may be vouched for.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

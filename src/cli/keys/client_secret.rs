@@ -25,7 +25,11 @@ const HEAD: &str = "# Hashes of an OAuth client's secrets, the newest first: sec
 pub struct ClientSecretArgs {
     /// Make a secret of 256 bits for an OAuth client instead, and write its hash here
     /// (`secret_hash_file`)
-    #[arg(long, value_name = "HASH_FILE", conflicts_with_all = ["directory", "algorithm", "kid", "format"])]
+    #[arg(
+        long,
+        value_name = "HASH_FILE",
+        conflicts_with_all = ["directory", "algorithm", "kid", "format"]
+    )]
     pub client_secret: Option<PathBuf>,
     /// Where the secret goes (0600); default: standard output
     #[arg(long, value_name = "FILE", requires = "client_secret", conflicts_with = "directory")]
@@ -34,7 +38,12 @@ pub struct ClientSecretArgs {
     #[arg(long, requires = "client_secret", conflicts_with = "directory")]
     pub add: bool,
     /// Hash the secret in this file (0600) instead of making one
-    #[arg(long, value_name = "FILE", requires = "client_secret", conflicts_with_all = ["directory", "out"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "client_secret",
+        conflicts_with_all = ["directory", "out"]
+    )]
     pub existing: Option<PathBuf>,
 }
 

@@ -103,7 +103,7 @@ impl SqlUsers {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SqlColumns {
-    /// `sub`; default `id`, and where there is none the account's name.
+    /// `sub`; default `id`.
     pub subject: Option<Spanned<Text>>,
     /// The hash; default `password_hash`.
     pub password: Option<Spanned<Text>>,

@@ -147,7 +147,11 @@ fn the_values_called_defaults_of_entries_are_theirs() {
          algorithm = \"ES256\"\nprivate_key_file = \"../certs/issuing.pem\"\n\
          [issuing.users]\nfile = \"users\"\n[issuing.cookies]\n\
          cookie_secret_file = \"../certs/cookie.key\"\n\
-         [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n[[routes]]\nname = \"admin\"\n\
+         [upstreams.orders]\nservers = \"http://10.0.0.4:3000\"\n\
+         [upstreams.orders.assertion]\naudience = \"https://orders.internal\"\n\
+         issuer = \"https://api.example.com\"\n[[upstreams.orders.assertion.keys]]\n\
+         kid = \"orders-2026-11\"\nalgorithm = \"ES256\"\n\
+         private_key_file = \"../certs/assertion.pem\"\n[[routes]]\nname = \"admin\"\n\
          path = \"/api/admin/*\"\nupstream = \"orders\"\n",
     );
     let bare = bare.expect("valid").config;

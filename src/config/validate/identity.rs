@@ -7,7 +7,7 @@ use super::super::problem::{Problem, Problems};
 
 /// Headers that carry the message itself, the token or the client's address; an identity header of
 /// that name would break one of them.
-const NEVER: [&str; 25] = [
+pub(super) const NEVER: [&str; 26] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -32,6 +32,7 @@ const NEVER: [&str; 25] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-real-ip",
     "x-request-id",
 ];
 

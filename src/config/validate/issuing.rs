@@ -1,17 +1,15 @@
 //! `[issuing]`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::super::Config;
 use super::super::duration::Period;
-use super::super::issuing::{Issuing, IssuingKey};
+use super::super::issuing::Issuing;
 use super::super::problem::{Problem, Problems};
 use super::super::store::StoreUrl;
-use super::{SecretKeys, distinct};
-use crate::token::Algorithm;
+use super::{SecretKeys, distinct, signing_keys};
 
 /// The longest grace: long enough for a retry over a bad line, too short for a thief's convenience.
 const GRACE_MAX: (Duration, &str) = (Duration::from_secs(60), "a minute");
@@ -105,66 +103,13 @@ fn keys(placed: &Spanned<Issuing>, problems: &mut Problems) {
                 .help("write [[issuing.keys]]; `postern keys generate` makes one"),
         );
     }
-    let mut kids = BTreeSet::new();
-    for placed in &issuing.keys {
-        let key = placed.get_ref();
-        let kid = key.kid.get_ref();
-        if kid.is_empty() || kid.len() > 1024 || kid.chars().any(char::is_control) {
-            problems.push(Problem::at(key.kid.span(), "this is no key id"));
-        }
-        if !kids.insert(kid) {
-            let message = format!("another issuing key has the kid {kid:?}");
-            problems.push(Problem::at(key.kid.span(), message));
-        }
-        one_key(placed, problems);
-    }
-    let is_hmac = |key: &&Spanned<IssuingKey>| key.get_ref().algorithm.get_ref().is_hmac();
-    if let Some(first) = issuing.keys.iter().find(is_hmac)
-        && !issuing.keys.iter().all(|key| is_hmac(&key))
-    {
-        let place = first.get_ref().algorithm.span();
+    signing_keys::validate(&issuing.keys, "issuing", problems);
+    if let Some(place) = signing_keys::mixed(&issuing.keys) {
         problems.push(
             Problem::at(place, "HMAC and public-key algorithms never share an issuer's keys")
                 .help("change over at once: logins go on, access tokens are made anew"),
         );
     }
-}
-
-fn one_key(placed: &Spanned<IssuingKey>, problems: &mut Problems) {
-    let key = placed.get_ref();
-    let algorithm = key.algorithm.get_ref();
-    let offered = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256];
-    if !offered.contains(&algorithm.0) {
-        problems.push(
-            Problem::at(key.algorithm.span(), format!("{} is not issued", algorithm.as_str()))
-                .help("write RS256, ES256, EdDSA or HS256"),
-        );
-    }
-    SecretKeys {
-        stem: "private_key",
-        file: &key.private_key_file,
-        env: &key.private_key_env,
-        command: &key.private_key_command,
-    }
-    .validate(problems);
-    SecretKeys {
-        stem: "secret",
-        file: &key.secret_file,
-        env: &key.secret_env,
-        command: &key.secret_command,
-    }
-    .validate(problems);
-    let (name, hmac) = (algorithm.as_str(), algorithm.is_hmac());
-    let wanted = if hmac { "secret_file" } else { "private_key_file" };
-    let message = match (key.private_key().is_some(), key.secret().is_some()) {
-        (true, true) => "a key is either private or a shared secret, not both".to_owned(),
-        (false, false) => format!("this {name} key has nothing to sign with"),
-        (true, false) if hmac => format!("{name} signs with a secret, not with a private key"),
-        (false, true) if !hmac => format!("{name} signs with a private key, not with a secret"),
-        (true, false) | (false, true) => return,
-    };
-    let help = format!("write {wanted} = \"FILE\"");
-    problems.push(Problem::at(placed.span(), message).help(help));
 }
 
 /// Nobody else makes tokens with our `iss`: what Postern revokes, and renews, is all of them.
@@ -193,9 +138,10 @@ fn cookies(issuing: &Issuing, problems: &mut Problems) {
     .validate(problems);
     if cookies.cookie_secret().is_none() {
         problems.push(
-            Problem::at(placed.span(), "[issuing.cookies] has no secret for its CSRF tokens")
-                .help("write cookie_secret_file = \"FILE\": 32 random bytes or more, the same on \
-                       every gateway"),
+            Problem::at(placed.span(), "[issuing.cookies] has no secret for its CSRF tokens").help(
+                "write cookie_secret_file = \"FILE\": 32 random bytes or more, the same on \
+                       every gateway",
+            ),
         );
     }
     if issuing.users.is_none() {

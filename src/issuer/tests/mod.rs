@@ -1,9 +1,13 @@
 //! Tests of the issuer, on both stores: a real redis-server, and the embedded one.
 
+mod assertion;
 mod browser;
+mod clocks;
 mod crash;
+mod losses;
 mod model;
 mod rotation;
+mod sessions;
 mod tokens;
 
 use std::net::IpAddr;
@@ -23,6 +27,9 @@ pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 pub(super) const IDLE: Duration = Duration::from_secs(3600);
 pub(super) const LIFETIME: Duration = Duration::from_secs(3 * 3600);
+
+/// How long an access token of [`issuing`] may be accepted, somewhere.
+pub(super) const BARRED: Duration = Duration::from_secs(960);
 
 pub(super) fn issuing() -> Issuing {
     let signing = SigningKey::generate(Algorithm::ES256).unwrap();

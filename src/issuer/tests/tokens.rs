@@ -7,6 +7,9 @@ use crate::auth::{ExtraKey, IssuerFilter, Issuers, VerifyError};
 use crate::issuer::{Mint, MintError, metadata};
 use crate::store::Login;
 
+/// When the login ends.
+const END: UnixTime = UnixTime(NOW.0 + 3600);
+
 fn login() -> Login {
     Login {
         sid: "s1".to_owned(),
@@ -51,7 +54,7 @@ fn every_algorithm_is_accepted_by_the_local_issuer() {
             permissions: vec!["orders:read".to_owned()],
             claims: json!({ "tenant": "acme" }).as_object().unwrap().clone(),
         };
-        let token = Mint::new(issuing).of_login(&login(), &rights, NOW).unwrap();
+        let token = Mint::new(issuing).of_login(&login(), &rights, NOW, END).unwrap();
         let verified = verify(&issuers, token.text.expose(), NOW).unwrap();
         assert_eq!(&*verified.issuer, "https://login.example", "{algorithm}");
         assert_eq!(verified.jti.as_deref(), Some(token.jti.as_str()));
@@ -64,6 +67,23 @@ fn every_algorithm_is_accepted_by_the_local_issuer() {
         let last = NOW.plus(Duration::from_secs(929));
         assert!(verify(&issuers, token.text.expose(), last).is_ok());
         assert!(verify(&issuers, token.text.expose(), NOW.plus(Duration::from_secs(930))).is_err());
+    }
+}
+
+/// A token that outlived its login could not be revoked by ending that.
+#[test]
+fn no_token_outlives_its_login() {
+    let issuing = with(&[Algorithm::ES256]);
+    let issuers = verifier(&issuing);
+    let mint = Mint::new(issuing);
+    for (left, lives) in [(0, 0), (1, 1), (899, 899), (900, 900), (901, 900)] {
+        let until = UnixTime(NOW.0 + left);
+        let token = mint.of_login(&login(), &Rights::default(), NOW, until).unwrap();
+        assert_eq!(token.expires_at, UnixTime(NOW.0 + lives), "{left}");
+        assert_eq!(payload(token.text.expose())["exp"], json!(NOW.0 + lives));
+        assert!(verify(&issuers, token.text.expose(), NOW).is_ok(), "{left}");
+        let over = token.expires_at.plus(Duration::from_secs(30));
+        assert!(verify(&issuers, token.text.expose(), over).is_err(), "{left}");
     }
 }
 
@@ -110,7 +130,7 @@ fn nothing_else_is_accepted() {
         assert!(verify(&issuers, &token, NOW).is_err(), "{name} {value}");
     }
     let stranger = with(&[Algorithm::ES256]);
-    let forged = Mint::new(stranger).of_login(&login(), &Rights::default(), NOW).unwrap();
+    let forged = Mint::new(stranger).of_login(&login(), &Rights::default(), NOW, END).unwrap();
     assert!(verify(&issuers, forged.text.expose(), NOW).is_err());
 }
 
@@ -118,7 +138,8 @@ fn nothing_else_is_accepted() {
 #[test]
 fn keys_rotate() {
     let before = with(&[Algorithm::ES256]);
-    let token = Mint::new(Arc::clone(&before)).of_login(&login(), &Rights::default(), NOW).unwrap();
+    let token =
+        Mint::new(Arc::clone(&before)).of_login(&login(), &Rights::default(), NOW, END).unwrap();
     let kept = SigningKey::from_pem(
         Algorithm::ES256,
         before.keys[0].signing.to_file().unwrap().expose().as_bytes(),
@@ -131,7 +152,8 @@ fn keys_rotate() {
     let after = Arc::new(Issuing { keys: vec![new, old], ..issuing() });
     let issuers = verifier(&after);
     assert!(verify(&issuers, token.text.expose(), NOW).is_ok());
-    let token = Mint::new(Arc::clone(&after)).of_login(&login(), &Rights::default(), NOW).unwrap();
+    let token =
+        Mint::new(Arc::clone(&after)).of_login(&login(), &Rights::default(), NOW, END).unwrap();
     assert!(verify(&issuers, token.text.expose(), NOW).is_ok());
     assert!(verify(&verifier(&before), token.text.expose(), NOW).is_err());
     let published: Vec<_> = after.jwks().unwrap().iter().map(|jwk| jwk["kid"].clone()).collect();
@@ -148,7 +170,7 @@ fn further_claims_overwrite_nothing() {
     });
     let rights = Rights { claims: hostile.as_object().unwrap().clone(), ..Rights::default() };
     let mint = Mint::new(with(&[Algorithm::ES256]));
-    let token = mint.of_login(&login(), &rights, NOW).unwrap();
+    let token = mint.of_login(&login(), &rights, NOW, END).unwrap();
     let claims = payload(token.text.expose());
     let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -171,7 +193,7 @@ fn further_claims_overwrite_nothing() {
     );
     assert_eq!((&claims["sub"], &claims["roles"]), (&json!("alice"), &json!([])));
     assert_ne!(claims["jti"], "fixed");
-    let other = mint.of_login(&login(), &rights, NOW).unwrap();
+    let other = mint.of_login(&login(), &rights, NOW, END).unwrap();
     assert_ne!(other.jti, token.jti);
     assert!(!format!("{token:?}").contains(token.text.expose()), "invariant 7");
 }
@@ -198,7 +220,7 @@ fn a_client_has_a_name_that_no_account_has() {
     );
     assert!(claims.get("sid").is_none());
     let keyless = Arc::new(Issuing { keys: Vec::new(), ..issuing_without_keys() });
-    let none = Mint::new(keyless).of_login(&login(), &Rights::default(), NOW);
+    let none = Mint::new(keyless).of_login(&login(), &Rights::default(), NOW, END);
     assert_eq!(none.err(), Some(MintError::NoKey));
 }
 
@@ -224,7 +246,7 @@ fn what_is_published_is_public() {
         let settings =
             crate::auth::IssuerSettings { keys: set.keys, ..issuing.verifier().unwrap() };
         let issuers = Issuers::new(vec![settings], Vec::new()).unwrap();
-        let token = Mint::new(issuing).of_login(&login(), &Rights::default(), NOW).unwrap();
+        let token = Mint::new(issuing).of_login(&login(), &Rights::default(), NOW, END).unwrap();
         assert!(verify(&issuers, token.text.expose(), NOW).is_ok());
     }
     let secret = with(&[Algorithm::HS256]);

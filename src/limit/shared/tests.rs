@@ -33,9 +33,8 @@ fn key(limit: &Limit, name: &str) -> Key {
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     let body = format!("{{\"email\":\"{name}\"}}");
     let client = IpAddr::from([192, 0, 2, 1]);
-    limit
-        .key(&Parts { client, headers: &headers, body: Some(body.as_bytes()), claims: None, account: None })
-        .unwrap()
+    let body = Some(body.as_bytes());
+    limit.key(&Parts { client, headers: &headers, body, claims: None, account: None }).unwrap()
 }
 
 async fn take(limit: &Limit, worker: &WorkerStore, name: &str) -> Taken {

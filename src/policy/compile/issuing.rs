@@ -17,7 +17,7 @@ pub(super) fn compile(
     let raw = config.issuing.as_ref()?.get_ref();
     let mut keys = Vec::with_capacity(raw.keys.len());
     for key in &raw.keys {
-        keys.extend(one(key, context, problems));
+        keys.extend(signing_key(key, context, problems));
     }
     Some(Issuing {
         issuer: raw.issuer.get_ref().0.clone(),
@@ -87,7 +87,8 @@ fn limits(
     compiled.collect()
 }
 
-fn one(
+/// One key; `None` when it cannot be read here, or is none, which is a problem.
+pub(super) fn signing_key(
     placed: &Spanned<config::IssuingKey>,
     context: Context<'_>,
     problems: &mut Problems,

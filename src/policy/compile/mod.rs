@@ -1,5 +1,6 @@
 //! Raw configuration → snapshot. Every problem is collected with its place in the file.
 
+mod assertions;
 mod clients;
 mod issuers;
 mod issuing;
@@ -9,6 +10,8 @@ mod upstreams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderName;
 
 use super::identity::{IdentityHeaders, Preset};
 use super::issuing::Issuing;
@@ -69,13 +72,16 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
     let routes = routes::compile(config, context, &upstreams, &mut problems);
     let tables = routes::tables(config, &mut problems);
     let identity = identity(config, &mut problems);
-    let reserved = reserved(config, &identity, &mut problems);
+    let assertions = assertions::headers(config, &upstreams, &identity, &mut problems);
+    let reserved = reserved(config, &identity, &assertions, &mut problems);
     let public_url = config.listen.public_url.get_ref().origin();
     let public_url = public_url.and_then(|url| Origin::parse(&url).ok());
     let (Some((issuers, providers)), Some(tables), Some(reserved)) = (issuers, tables, reserved)
     else {
         return Err(problems);
     };
+    let published_keys =
+        assertions::published(config, &upstreams, issuing.as_ref(), &issuers, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -88,6 +94,7 @@ pub fn compile(config: &Config, context: Context<'_>) -> Result<Snapshot, Proble
         routes,
         issuers,
         issuing: issuing.map(Arc::new),
+        published_keys,
         clients: Arc::new(clients.unwrap_or_default()),
         key_sources: providers.key_sources,
         introspections: providers.introspections,
@@ -241,7 +248,7 @@ fn identity(config: &Config, problems: &mut Problems) -> IdentityHeaders {
     };
     let mut headers = Vec::new();
     for (name, claim) in &config.identity.headers {
-        let header = http::HeaderName::from_bytes(name.get_ref().as_bytes());
+        let header = HeaderName::from_bytes(name.get_ref().as_bytes());
         match (header, ClaimPath::parse(claim.get_ref().as_str())) {
             (Ok(header), Ok(path)) => headers.push((header, path)),
             (Err(_), _) => problems.push(Problem::at(name.span(), "not a header name")),
@@ -254,6 +261,7 @@ fn identity(config: &Config, problems: &mut Problems) -> IdentityHeaders {
 fn reserved(
     config: &Config,
     identity: &IdentityHeaders,
+    assertions: &[HeaderName],
     problems: &mut Problems,
 ) -> Option<ReservedNames> {
     let patterns: Vec<String> = config
@@ -265,7 +273,8 @@ fn reserved(
             HeaderPattern::Prefix(head) => format!("{head}*"),
         })
         .collect();
-    ReservedNames::compile(patterns.iter().map(String::as_str), identity.names())
+    let own = identity.names().chain(assertions);
+    ReservedNames::compile(patterns.iter().map(String::as_str), own)
         .map_err(|error| {
             let place = config.identity.reserved.spanned().next().map_or(0..0, Spanned::span);
             problems.push(Problem::at(place, error.to_string()));

@@ -11,12 +11,12 @@ use super::upstreams::Upstreams;
 use crate::auth::extract::TokenSource;
 use crate::auth::{IssuerFilter, Rule};
 use crate::config::{
-    self, Auth, Config, Count, HostPattern, List, OnUnreachable, PathPattern, Period,
-    Preflight, Problem, Problems, RequiredValue, Spanned, Text, Upgrade,
+    self, Auth, Config, Count, HostPattern, List, OnUnreachable, PathPattern, Period, Preflight,
+    Problem, Problems, RequiredValue, Spanned, Text, Upgrade,
 };
 use crate::limit::{self, By, Limit, LimiterId, Quota, Shared};
-use crate::policy::canonical::folded;
 use crate::policy::LOCAL;
+use crate::policy::canonical::folded;
 use crate::policy::route::{Access, Csrf, Demand, HostRule, Route};
 use crate::policy::router::{Conflict, Pattern, Router};
 use crate::policy::upstream::Timeouts;
@@ -113,9 +113,16 @@ fn route(
     let (late_limits, early_limits) = limits.into_iter().partition(Limit::needs_claims);
     let unreachable =
         raw.on_unreachable.as_ref().unwrap_or(&config.revocation.on_unreachable).get_ref();
+    let assertion =
+        upstream.assertion.as_ref().map(|assertion| assertion.on_route(raw.name.get_ref()));
+    let assertion = assertion.transpose().map_err(|error| {
+        problems.push(Problem::at(raw.upstream.span(), error.to_string()));
+    });
     let body_bytes = raw.body_bytes.as_ref().unwrap_or(&config.limits.body_bytes);
     Some(Route {
         name: raw.name.get_ref().as_str().into(),
+        identity_headers: upstream.identity_headers,
+        assertion: assertion.ok()?,
         upstream,
         access: access(raw, config, problems),
         forward_token: *raw.forward_token.get_ref(),

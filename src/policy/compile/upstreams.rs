@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 
-use super::Context;
+use super::{Context, assertions};
 use crate::config::{self, Config, Problem, Problems};
 use crate::policy::tls;
 use crate::policy::upstream::{Server, ServerTls, Upstream};
@@ -42,7 +42,11 @@ pub(super) fn compile(config: &Config, context: Context<'_>, problems: &mut Prob
             })
             .collect();
         let series = context.metrics.upstream(name.get_ref());
-        let upstream = Upstream::new(servers, raw.keep_alive.get_ref().get(), series);
+        let mut upstream = Upstream::new(servers, raw.keep_alive.get_ref().get(), series);
+        if let Some(raw) = raw.assertion.as_ref().map(config::Spanned::get_ref) {
+            upstream.identity_headers = *raw.identity_headers.get_ref();
+            upstream.assertion = assertions::compile(raw, config, context, problems).map(Arc::new);
+        }
         upstreams.insert(name.get_ref().clone(), Arc::new(upstream));
     }
     upstreams

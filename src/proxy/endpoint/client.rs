@@ -107,7 +107,9 @@ fn by_secret(trip: &Trip, id: &str, secret: &Secret<String>) -> Result<Asker, Re
     };
     match (hashes.fit(secret), client) {
         (true, Some(client)) => Ok(Asker::Registered(client.clone())),
-        (_, Some(client)) => Err(refused(trip, client, "client_secret")),
+        (_, Some(client)) => {
+            Err(refused(trip, client, Code::InvalidClient.because("client_secret")))
+        }
         (_, None) => Err(Code::InvalidClient.because("client_unknown")),
     }
 }
@@ -127,13 +129,13 @@ async fn by_assertion(
     let client = trip.policy.clients.find(read.client()).cloned();
     let client = client.ok_or_else(|| Code::InvalidClient.because("client_unknown"))?;
     let Credentials::Keys(keys) = &client.credentials else {
-        return Err(refused(trip, &client, "assertion_key"));
+        return Err(refused(trip, &client, Code::InvalidClient.because("assertion_key")));
     };
     match read.verify(keys, &issuing.issuer, now) {
         Ok(proof) => spend(trip, &client, &proof, now).await?,
         Err(error) => {
             tracing::info!(client = &*client.id, %error, "a client's assertion was refused");
-            return Err(refused(trip, &client, error.reason()));
+            return Err(refused(trip, &client, Code::InvalidClient.because(error.reason())));
         }
     }
     Ok(Asker::Registered(client))
@@ -151,7 +153,7 @@ async fn spend(
     let ttl = proof.until.since(now).saturating_add(CLOCKS);
     match trip.worker.gateway.blocklist.store().spend(&name, ttl, now).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(refused(trip, client, "assertion_replayed")),
+        Ok(false) => Err(refused(trip, client, Code::InvalidClient.because("assertion_replayed"))),
         Err(error) => {
             tracing::warn!(client = id, reason = error.reason(), "an assertion was not spent");
             Err(unavailable("store_unavailable"))
@@ -167,8 +169,8 @@ fn wrong(trip: &Trip, error: &ClientAssertionError) -> Rejection {
 
 /// Says in the log which client it was that somebody claimed to be: never what was typed there,
 /// which may be a secret in the wrong place.
-fn refused(trip: &Trip, client: &Client, reason: &'static str) -> Rejection {
-    let request_id = trip.request_id.to_str().unwrap_or_default();
+fn refused(trip: &Trip, client: &Client, rejection: Rejection) -> Rejection {
+    let (request_id, reason) = (trip.request_id.to_str().unwrap_or_default(), rejection.reason());
     tracing::info!(client = &*client.id, request_id, reason, "a client was not accepted");
-    Code::InvalidClient.because(reason)
+    rejection
 }

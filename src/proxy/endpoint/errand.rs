@@ -159,7 +159,8 @@ impl Errand {
         rights: &Rights,
         now: UnixTime,
     ) -> Result<Result<Tokens, Issued>, Rejection> {
-        let access = Mint::new(self.issuing.clone()).of_login(&issued.login, rights, issued.at);
+        let mint = Mint::new(self.issuing.clone());
+        let access = mint.of_login(&issued.login, rights, issued.at, issued.until);
         let access = access.map_err(|error| self.unminted(&error))?;
         let stands = self.may_be_used(&access, issued.login.at, now).await?;
         Ok(if stands { Ok(Tokens { issued, access }) } else { Err(issued) })

@@ -5,11 +5,11 @@
 
 use http::{HeaderMap, Response};
 
-use super::{Call, browser};
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
 use super::grant::Tokens;
 use super::limits::{self, Attempts};
+use super::{Call, browser};
 use crate::body::Body;
 use crate::issuer::account::{Account, AccountsUnavailable, Attempt, Refused};
 use crate::issuer::{Began, Issued, NewLogin, Rights};
@@ -120,6 +120,10 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
         Began::Issued(issued) => *issued,
         Began::Revoked(_) => return Err(revoked(errand, &subject).await),
     };
+    for displaced in &issued.displaced {
+        // It has ended; that everybody hears of it must not keep somebody else out.
+        drop(errand.tell_ended(displaced, "too many sessions", now).await);
+    }
     // A login that nobody could read about afterwards is none.
     let event = errand.event_of(Kind::Login, Outcome::Done, &issued.login);
     let sid = issued.login.sid.clone();

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use http::Response;
 
-use super::{Call, browser};
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
 use super::grant::nothing;
 use super::limits;
+use super::{Call, browser};
 use crate::auth::{IssuerFilter, Verified, VerifyError};
 use crate::blocklist::{End, Revocation, RevokeError};
 use crate::body::Body;

@@ -88,7 +88,7 @@ impl Endpoint {
             "/backchannel-logout" if policy.issuers.take_logouts() => Some(Self::BackchannelLogout),
             "/csrf" if policy.cookies().is_some() => Some(Self::Csrf),
             "/introspect" if issues => Some(Self::Introspect),
-            "/jwks.json" if issues => Some(Self::Jwks),
+            "/jwks.json" if issues || !policy.published_keys.is_empty() => Some(Self::Jwks),
             "/login" if issues => Some(Self::Login),
             "/logout" if issues => Some(Self::Logout),
             "/refresh" if issues => Some(Self::Refresh),
@@ -168,7 +168,7 @@ pub(super) async fn answer(
         }
         Endpoint::Csrf => csrf::answer(trip, call).await,
         Endpoint::Introspect => introspect::answer(trip, call).await,
-        Endpoint::Jwks => published::jwks(trip, &parts.method),
+        Endpoint::Jwks => Ok(published::jwks(trip, &parts.method)),
         Endpoint::Login if parts.method == Method::POST => login::answer(trip, call).await,
         Endpoint::Login => login_page::answer(trip, call).await,
         Endpoint::Logout => logout::answer(trip, call).await,

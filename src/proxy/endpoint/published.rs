@@ -17,19 +17,10 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The public keys.
-///
-/// # Errors
-///
-/// 404 where nothing is issued.
-pub(super) fn jwks(trip: &mut Trip, method: &Method) -> Result<Response<Body>, Rejection> {
-    let issuing = issuing(trip)?;
-    let keys = issuing.jwks().map_err(|error| {
-        // They were judged when they were read.
-        tracing::error!(%error, "an issuing key cannot be published");
-        Rejection::NotFound
-    })?;
-    Ok(published(trip, method, &json!({ "keys": keys }), JWK_SET))
+/// The public keys of everything that is signed here: access tokens and assertions.
+pub(super) fn jwks(trip: &mut Trip, method: &Method) -> Response<Body> {
+    let document = json!({ "keys": &*trip.policy.published_keys });
+    published(trip, method, &document, JWK_SET)
 }
 
 /// The metadata, below `/.well-known/`.

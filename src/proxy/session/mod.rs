@@ -132,4 +132,3 @@ fn verified(
         renew_at: verified.expires_at.minus(renewal::ahead(lifetime)),
     }))
 }
-

@@ -2,8 +2,10 @@
 //! durable before it is answered, under the lock under which revocations are written.
 //!
 //! The clock is the caller's, in whole seconds; every comparison leaves room for what that cuts
-//! off. A caller's clock that lags behind a step already taken is put forward to it, so that
-//! neither a login nor a revocation can be dated before something that it followed.
+//! off. A caller's clock that lags a little behind a step already taken is put forward to it, so
+//! that neither a login nor a revocation can be dated before something that it followed. One that
+//! lags further was set back, and is followed: nobody could log in otherwise until time has come as
+//! far as it once was by mistake. What was dated by that mistake is refused instead.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -16,8 +18,8 @@ use self::row::{Judged, Row, SessionRow, State, encode, parse};
 use self::tables::{FAMILIES, SESSIONS, SUBJECTS, Tables, sids_of};
 use super::{ENTRIES, Embedded, Inner, Kept, json};
 use crate::store::family::{
-    Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step, Terms, WAIT_MAX,
-    why,
+    AHEAD_MAX, Advanced, BY, Begun, Dead, Entries, KeptSession, Live, Login, NewFamily, Step,
+    Terms, WAIT_MAX, why,
 };
 use crate::store::{Entry, Error, Record};
 use crate::time::UnixTime;
@@ -138,7 +140,7 @@ impl Embedded {
         self.blocking(move |inner| inner.keep_access(&hash, turn, access, now)).await
     }
 
-    /// Forgets families whose last token has expired; how many.
+    /// Forgets families of which no token is left; how many.
     pub(in crate::store) async fn sweep_families(&self, now: UnixTime) -> Result<usize, Error> {
         self.blocking(move |inner| inner.sweep_families(now)).await
     }
@@ -167,8 +169,7 @@ impl Inner {
             }
         }
         let NewFamily { login, current, trace, refresh } = new;
-        let until = now.plus(terms.idle.min(terms.lifetime));
-        let row = Row::begun(&login, current, trace, (now, until));
+        let row = Row::begun(&login, current, trace, now, terms);
         let transaction = self.database.begin_write()?;
         let surplus = {
             let mut tables = Tables::open(&transaction)?;
@@ -201,33 +202,45 @@ impl Inner {
             let Some(mut row) = tables.family(&login.sid)? else {
                 return Ok(Advanced::Refused(Dead::Unknown));
             };
-            let before = row.until;
-            row.until = row.until.min(UnixTime(row.begun).plus(terms.lifetime).seconds());
+            let before = row.forget_at;
+            row.shorten(terms);
             if let Some(dead) = self.dead(&row, &login.sid, terms, now) {
                 let Some(state) = State::of_revocation(dead) else {
                     return Ok(Advanced::Refused(dead));
                 };
-                tables.bury(login, row, state, before)?;
+                tables.bury(login, row, state)?;
                 Advanced::Refused(dead)
             } else {
                 match row.judge(&step, terms, now) {
                     Judged::Current => {
                         row.rotate(&step, terms, now);
                         tables.keep(&login.sid, &row, Some(before))?;
-                        let grace_ends = now.plus(terms.grace).seconds();
-                        tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
-                        if let (Some(hash), Some(refresh)) = (&login.session, step.refresh) {
-                            tables.keep_session(hash, &row, (&login.sid, refresh))?;
+                        match &row.session {
+                            Some(hash) => {
+                                tables.keep_session(hash, &row, (&login.sid, step.sealed))?;
+                            }
+                            None => {
+                                let grace_ends = now.plus(terms.grace).seconds();
+                                tables.answers.insert((grace_ends, &*login.sid), now.seconds())?;
+                            }
                         }
                         Advanced::Rotated(row.standing(now))
                     }
+                    Judged::Superseded(session) => match tables.session(&session)? {
+                        Some(kept) => {
+                            let standing = row.standing(now);
+                            return Ok(Advanced::Again { standing, answer: kept.refresh });
+                        }
+                        None => return Ok(Advanced::Refused(Dead::Unknown)),
+                    },
                     Judged::Again(answer) => {
                         tables.keep(&login.sid, &row, Some(before))?;
                         Advanced::Again { standing: row.standing(now), answer }
                     }
                     Judged::Reused => {
-                        tables.bury(login, row, State::Reused, before)?;
-                        barred = Some(self.bar(&transaction, login, terms, Dead::Reused, now)?);
+                        let entry = bar(login, row.until, terms, Dead::Reused, now);
+                        tables.bury(login, row, State::Reused)?;
+                        barred = Some(self.keep_entry(&transaction, entry, now)?);
                         Advanced::Reused { at: now }
                     }
                 }
@@ -245,21 +258,34 @@ impl Inner {
         let (was_alive, barred) = {
             let mut tables = Tables::open(&transaction)?;
             let row = tables.family(&login.sid)?.filter(|row| row.state == State::Live);
-            let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.until);
+            let was_alive = row.as_ref().is_some_and(|row| now.seconds() < row.forget_at);
+            let until = row.as_ref().map_or_else(|| now.seconds(), |row| row.until);
             if let Some(row) = row {
-                let before = row.until;
-                tables.bury(login, row, State::Ended, before)?;
+                tables.bury(login, row, State::Ended)?;
             }
-            (was_alive, self.bar(&transaction, login, terms, Dead::Ended, now)?)
+            let entry = bar(login, until, terms, Dead::Ended, now);
+            (was_alive, self.keep_entry(&transaction, entry, now)?)
         };
         transaction.commit()?;
         self.remember(Some(barred))?;
         Ok(was_alive)
     }
 
-    /// The caller's time, unless a later one was acted upon already.
+    /// The caller's time, unless one a little later was acted upon already.
     pub(super) fn not_before_the_latest(&self, now: UnixTime) -> UnixTime {
-        UnixTime(self.latest.fetch_max(now.seconds(), Ordering::AcqRel).max(now.seconds()))
+        let follow = |latest: i64| match UnixTime(latest).since(now) {
+            ahead if ahead > AHEAD_MAX => now.seconds(),
+            _ => now.seconds().max(latest),
+        };
+        let before = self.latest.update(Ordering::AcqRel, Ordering::Acquire, follow);
+        let ahead = UnixTime(before).since(now);
+        if ahead > AHEAD_MAX {
+            tracing::warn!(
+                seconds = ahead.as_secs(),
+                "the clock was set back; logins and revocations are dated by it again"
+            );
+        }
+        UnixTime(follow(before))
     }
 
     fn holds(&self, suffix: &str, now: UnixTime) -> bool {
@@ -278,7 +304,7 @@ impl Inner {
         if let Some(dead) = row.state.dead() {
             return Some(dead);
         }
-        if now.seconds() >= row.until {
+        if now.seconds() >= row.until || UnixTime(row.begun) > now.plus(AHEAD_MAX) {
             return Some(Dead::Expired);
         }
         let entries = Entries::of(&row.login(sid.to_owned()), terms);
@@ -296,7 +322,8 @@ impl Inner {
         Some(Dead::Revoked(kind))
     }
 
-    fn live(&self, row: Row, sid: &str, terms: &Terms, now: UnixTime) -> Result<Live, Dead> {
+    fn live(&self, mut row: Row, sid: &str, terms: &Terms, now: UnixTime) -> Result<Live, Dead> {
+        row.shorten(terms);
         if let Some(dead) = self.dead(&row, sid, terms, now) {
             return Err(dead);
         }
@@ -310,27 +337,14 @@ impl Inner {
         })
     }
 
-    /// Puts a session on the blocklist, joined with what is there; to be remembered once the
+    /// Puts an entry on the blocklist, joined with what is there; to be remembered once the
     /// transaction is durable.
-    fn bar(
+    fn keep_entry(
         &self,
         transaction: &WriteTransaction,
-        login: &Login,
-        terms: &Terms,
-        dead: Dead,
+        entry: Entry,
         now: UnixTime,
     ) -> Result<Entry, redb::Error> {
-        let entry = Entry {
-            suffix: Entries::of(login, terms).sid,
-            record: Record {
-                reason: why(dead).to_owned(),
-                by: BY.to_owned(),
-                at: now.seconds(),
-                issued_before: None,
-            },
-            // Seconds are cut off downwards on both sides.
-            expires: Some(now.plus(terms.barred).seconds().saturating_add(2)),
-        };
         let entry = self.joined(entry, now);
         let mut table = transaction.open_table(ENTRIES)?;
         table.insert(entry.suffix.as_str(), json(&entry)?.as_slice())?;
@@ -423,6 +437,22 @@ impl Inner {
             transaction.abort()?
         }
         Ok(swept)
+    }
+}
+
+/// The entry of a session that was ended, for as long as its family could have gone on unused.
+fn bar(login: &Login, until: i64, terms: &Terms, dead: Dead, now: UnixTime) -> Entry {
+    let until = UnixTime(until).max(now);
+    Entry {
+        suffix: Entries::of(login, terms).sid,
+        record: Record {
+            reason: why(dead).to_owned(),
+            by: BY.to_owned(),
+            at: now.seconds(),
+            issued_before: None,
+        },
+        // Seconds are cut off downwards on both sides.
+        expires: Some(until.plus(terms.barred).seconds().saturating_add(2)),
     }
 }
 

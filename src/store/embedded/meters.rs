@@ -112,12 +112,13 @@ impl Embedded {
             let mut state = self.0.meters.lock();
             let reading = Reading::of(meter, now);
             let held = state.room(meter, now)?;
-            let whole = reading.bounded(held.whole);
-            let level = reading.level(whole, 1);
+            // Kept although it is refused: a clock that was set back bounds it once, not for ever.
+            held.whole = reading.bounded(held.whole);
+            let level = reading.level(held.whole, 1);
             if matches!(level, Level::Refused { .. }) {
                 return Ok(level);
             }
-            held.whole = whole.saturating_add(reading.interval);
+            held.whole = held.whole.saturating_add(reading.interval);
             let whole = held.whole;
             state.unwritten.insert(name(meter), whole);
             level
@@ -133,7 +134,8 @@ impl Embedded {
             return Level::Refused { wait: Duration::ZERO };
         };
         let units = held.flights.len() as u64 + 1;
-        let level = reading.level(reading.bounded(held.whole), units);
+        held.whole = reading.bounded(held.whole);
+        let level = reading.level(held.whole, units);
         if matches!(level, Level::Allowed { .. }) {
             held.flights.push(id);
         }

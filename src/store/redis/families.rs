@@ -3,6 +3,10 @@
 //! about its login, the subject's list of sessions and the browser's session together, so that
 //! nothing comes in between.
 //!
+//! Nothing is decided on a server that may have forgotten revocations which this gateway remembers:
+//! a question waits until they are written back, and is asked again when a connection was made
+//! meanwhile.
+//!
 //! A step whose answer was lost may have happened. Asked again, it recognises itself by its attempt
 //! and answers what it did; a client's own retry is what the grace is for.
 
@@ -16,11 +20,11 @@ use self::reading::{Reply, login_of};
 use super::Redis;
 use super::answer;
 use super::keys::Names;
-use super::link::Link;
+use super::link::{Arrivals, Link};
 use crate::store::Error;
 use crate::store::family::{
-    Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily, RETRIES_MAX,
-    Step, Terms, WAIT_MAX, why,
+    AHEAD_MAX, Advanced, BY, Begun, Dead, Entries, FREE, KeptSession, Live, Login, NewFamily,
+    RETRIES_MAX, Step, Terms, WAIT_MAX, why,
 };
 use crate::token::sha256_hex;
 
@@ -49,8 +53,9 @@ struct Source {
 
 impl Scripts {
     fn on(clock: &str) -> Self {
+        let ahead = format!("local AHEAD_MAX = {}\n", AHEAD_MAX.as_millis());
         let source = |parts: &[&str]| {
-            let text = [&[clock], parts].concat().concat();
+            let text = [&[clock, ahead.as_str()], parts].concat().concat();
             Source { name: Script::new(&text), text }
         };
         Self {
@@ -66,6 +71,7 @@ impl Scripts {
 /// The way to families, on a connection of its own.
 pub(in crate::store) struct Families {
     link: Link,
+    arrivals: Arc<Arrivals>,
     names: Arc<Names>,
     timeout: Duration,
     scripts: Arc<Scripts>,
@@ -76,7 +82,8 @@ impl Redis {
     pub(in crate::store) fn families(&self) -> Families {
         let (connector, arrivals) = (Arc::clone(&self.connector), Arc::clone(&self.arrivals));
         Families {
-            link: Link::start(connector, arrivals, self.timeout, false),
+            link: Link::start(connector, Arc::clone(&arrivals), self.timeout, false),
+            arrivals,
             names: Arc::clone(&self.names),
             timeout: self.timeout,
             scripts: Arc::clone(&SCRIPTS),
@@ -117,11 +124,10 @@ impl Families {
         terms: &Terms,
     ) -> Result<Advanced, Error> {
         let mut call = Call::new(self, &self.scripts.advance, login, terms);
-        call.attempt(&step.next).text(&step.presented).text(&step.next).bytes(&step.answer);
+        call.attempt(&step.next).text(&step.presented).text(&step.next).bytes(&step.sealed);
         call.millis(terms.grace).millis(FREE).text(&RETRIES_MAX.to_string());
         call.millis(terms.idle).millis(terms.lifetime);
-        call.trace(&step.trace).bytes(step.refresh.as_deref().unwrap_or_default());
-        call.text(&entry_head(Dead::Reused));
+        call.trace(&step.trace).text(&entry_head(Dead::Reused));
         Reply::of(call.run().await?)?.advanced()
     }
 
@@ -140,8 +146,7 @@ impl Families {
             Ok(login) => login,
             Err(dead) => return Ok(Err(dead)),
         };
-        let answer = Call::new(self, &self.scripts.look, &login, terms).attempt("").run().await?;
-        Reply::of(answer)?.live(login)
+        Reply::of(self.looking(&login, terms).run().await?)?.live(login)
     }
 
     pub(in crate::store) async fn sids(&self, subject: &str) -> Result<Vec<String>, Error> {
@@ -172,9 +177,8 @@ impl Families {
         let mut pipeline = Pipeline::with_capacity(logins.len() + 1);
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&look.text);
         for login in &logins {
-            let mut call = Call::new(self, look, login, terms);
-            call.attempt("");
-            pipeline.add_command(call.command("EVALSHA", look.name.get_hash()));
+            pipeline
+                .add_command(self.looking(login, terms).command("EVALSHA", look.name.get_hash()));
         }
         let answers = self.ask(&pipeline).await?.into_iter().skip(1);
         let mut live = Vec::with_capacity(logins.len());
@@ -207,6 +211,13 @@ impl Families {
         Ok(answer::count(self.run(script, command).await?)? > 0)
     }
 
+    /// A run that changes nothing.
+    fn looking<'c>(&'c self, login: &Login, terms: &Terms) -> Call<'c> {
+        let mut call = Call::new(self, &self.scripts.look, login, terms);
+        call.attempt("").millis(terms.lifetime);
+        call
+    }
+
     fn fields(&self, sid: &str) -> Cmd {
         let mut command = redis::cmd("HMGET");
         command.arg(format!("{}{sid}", self.names.family)).arg(&LOGIN);
@@ -237,12 +248,17 @@ impl Families {
 
     async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
         let deadline = Instant::now() + self.timeout;
-        let answers = self.link.ask(pipeline, deadline).await;
-        if answers.as_ref().is_err_and(|error| *error == Error::Lost) {
-            // The server restarted or closed an idle connection. Every script bears repetition.
-            return self.link.ask(pipeline, deadline).await;
+        let mut lost = false;
+        loop {
+            self.link.settled()?;
+            let arrivals = self.arrivals.asserted(deadline).await?;
+            match self.link.ask(pipeline, deadline).await {
+                // The server restarted or closed an idle connection. Every script bears repetition.
+                Err(Error::Lost) if !lost => lost = true,
+                Ok(_) if self.arrivals.count() != arrivals => {}
+                answers => return answers,
+            }
         }
-        answers
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -32,11 +32,20 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_ALLOWANCE: Duration = Duration::from_millis(200);
 
 /// Counts connections made, over all links of a store. A new connection may lead to a server that
-/// has forgotten something, so whoever remembers better watches this.
-#[derive(Debug, Default)]
+/// has forgotten something, so whoever remembers better watches this, writes it back and says so.
+#[derive(Debug)]
 pub(in crate::store) struct Arrivals {
     count: AtomicU64,
     changed: Notify,
+    /// Up to which arrival that was done; `None` as long as nobody remembers anything.
+    asserted: watch::Sender<Option<u64>>,
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        let asserted = watch::Sender::new(None);
+        Self { count: AtomicU64::new(0), changed: Notify::new(), asserted }
+    }
 }
 
 impl Arrivals {
@@ -48,6 +57,29 @@ impl Arrivals {
     /// Completes when a connection was made, or an earlier one was not yet waited for.
     pub(in crate::store) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// What is remembered was written back on connections made after `arrivals` of them.
+    pub(in crate::store) fn assert(&self, arrivals: u64) {
+        self.asserted.send_replace(Some(arrivals));
+    }
+
+    /// Waits until what is remembered was written back since the last connection was made; how many
+    /// there were.
+    ///
+    /// # Errors
+    ///
+    /// It was not by `deadline`.
+    pub(super) async fn asserted(&self, deadline: Instant) -> Result<u64, Error> {
+        let is_asserted =
+            |asserted: &Option<u64>| asserted.is_none_or(|up_to| up_to == self.count());
+        let mut asserted = self.asserted.subscribe();
+        let waited = timeout_at(deadline, asserted.wait_for(is_asserted)).await;
+        let up_to = waited.ok().and_then(|word| word.ok().map(|up_to| *up_to));
+        match up_to {
+            Some(up_to) => Ok(up_to.unwrap_or_else(|| self.count())),
+            None => Err(Error::Down("what is remembered is not written back yet".into())),
+        }
     }
 
     pub(super) fn announce(&self) {

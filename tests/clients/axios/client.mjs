@@ -36,8 +36,11 @@ class Session {
   async again(error) {
     const { config, response } = error;
     if (response?.status !== 401 || config.isRetry) throw error;
-    this.underWay ??= this.refresh().finally(() => (this.underWay = null));
-    await this.underWay;
+    // Answers come in any order: one may be of the token before the refresh that is over.
+    if (config.headers.Authorization === `Bearer ${this.accessToken}`) {
+      this.underWay ??= this.refresh().finally(() => (this.underWay = null));
+      await this.underWay;
+    }
     return this.http.request({ ...config, isRetry: true });
   }
 

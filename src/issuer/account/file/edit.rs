@@ -133,6 +133,20 @@ impl UsersFile {
     ///
     /// [`FileError`].
     pub fn write(self) -> Result<Table, FileError> {
+        self.replace(|| true).map(|(table, _)| table)
+    }
+
+    /// The same, if the file `may` still be replaced, asked at the last moment; `None` when it may
+    /// not, and nothing has changed. Editors know nothing of the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`].
+    pub(super) fn write_if(self, may: impl FnOnce() -> bool) -> Result<Option<Table>, FileError> {
+        self.replace(may).map(|(table, was_replaced)| was_replaced.then_some(table))
+    }
+
+    fn replace(self, may: impl FnOnce() -> bool) -> Result<(Table, bool), FileError> {
         let size = self.lines.iter().flatten().map(|line| line.len() + 1).sum();
         let mut text = Zeroizing::new(String::with_capacity(size));
         for line in self.lines.iter().flatten() {
@@ -140,13 +154,13 @@ impl UsersFile {
             text.push('\n');
         }
         let table = Table::read(&self.path, &text)?;
-        self.put(text.as_bytes())
-            .map_err(|source| FileError::Io { path: self.path.clone(), source })?;
-        Ok(table)
+        let put = self.put(text.as_bytes(), may);
+        let put = put.map_err(|source| FileError::Io { path: self.path.clone(), source })?;
+        Ok((table, put))
     }
 
     /// By way of a second file: mode and group must be right before anybody can look.
-    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, bytes: &[u8], may: impl FnOnce() -> bool) -> io::Result<bool> {
         let next = beside(&self.path, ".new");
         private_file::remove_drafts(&next)?;
         private_file::write(&next, bytes)?;
@@ -157,7 +171,12 @@ impl UsersFile {
             let mode = mode & MODE_MAX | MODE_MIN;
             std::fs::set_permissions(&next, Permissions::from_mode(mode))?;
         }
-        private_file::rename(&next, &self.path)
+        if !may() {
+            private_file::remove(&next)?;
+            return Ok(false);
+        }
+        private_file::rename(&next, &self.path)?;
+        Ok(true)
     }
 }
 

@@ -128,14 +128,15 @@ impl FileAccounts {
         Ok(true)
     }
 
-    /// Writes an account's new hash down, unless the old one is no longer there.
+    /// Writes an account's new hash down, unless the old one is no longer there or somebody else
+    /// is changing the file: what was not yet read as a whole, and held still, is not written over.
     fn upgrade(&self, entry: &Entry, hash: &Secret<String>) {
-        // Held throughout, so that a reload never puts an older table over the newer.
-        let mut seen = self.seen();
-        match self.write_upgrade(entry, hash) {
+        // Held throughout, so that a reload never puts an older table over the newer. It is left as
+        // it is: the next looks find this change like any other, and none behind it is missed.
+        let seen = self.seen();
+        match self.write_upgrade(entry, hash, &seen) {
             Ok(Some(table)) => {
                 self.table.store(Arc::new(table));
-                *seen = Seen { version: version(&self.path), unsettled: false };
                 tracing::info!("an outdated password hash was made anew at a login");
             }
             // Somebody else was faster, or is at it: theirs counts.
@@ -151,7 +152,12 @@ impl FileAccounts {
         &self,
         entry: &Entry,
         hash: &Secret<String>,
+        seen: &Seen,
     ) -> Result<Option<Table>, FileError> {
+        let is_as_seen = || !seen.unsettled && version(&self.path) == seen.version;
+        if !is_as_seen() {
+            return Ok(None);
+        }
         let mut users = UsersFile::open(&self.path, UPGRADE_WAIT)?;
         let is_same = |old: &Hash| *old == entry.hash;
         if !users.get(&entry.name).is_some_and(|now| is_same(&now.hash)) {
@@ -160,7 +166,7 @@ impl FileAccounts {
         if users.set_hash(&entry.name, hash).is_err() {
             return Ok(None);
         }
-        users.write().map(Some)
+        users.write_if(is_as_seen)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

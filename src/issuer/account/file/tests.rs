@@ -93,6 +93,10 @@ async fn an_outdated_hash_is_made_anew_at_login() {
     assert!(login(&accounts, "alice", &head).await.unwrap().is_err());
     assert!(login(&accounts, "alice", &whole).await.unwrap().is_ok());
     assert_eq!(fs::read_to_string(&path).unwrap(), text, "no second time");
+    // The next one once this change was seen like any other.
+    assert!(login(&accounts, "bob", PASSWORD).await.unwrap().is_ok());
+    assert!(fs::read_to_string(&path).unwrap().contains("$scrypt$"));
+    assert!(settle(&accounts));
     assert!(login(&accounts, "bob", PASSWORD).await.unwrap().is_ok());
     assert!(!fs::read_to_string(&path).unwrap().contains("$scrypt$"));
 }
@@ -114,6 +118,55 @@ async fn a_password_set_meanwhile_wins() {
     assert!(settle(&accounts));
     assert!(login(&accounts, "alice", PASSWORD).await.unwrap().is_err());
     assert!(login(&accounts, "alice", "set meanwhile").await.unwrap().is_ok());
+}
+
+/// An editor knows nothing of the lock: what it is about to write is not replaced under its hands,
+/// and half a file is never taken for the whole (CWE-367).
+#[tokio::test]
+async fn a_file_that_is_being_edited_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    put(&path, &format!("alice:{BCRYPT}\nbob:{SCRYPT}:member\n"));
+    let accounts = Accounts::from_file(&path).unwrap();
+    // Half of it so far, in place.
+    fs::write(&path, format!("alice:{BCRYPT}:admin\n")).unwrap();
+    let untouched = || fs::read_to_string(&path).unwrap().contains(BCRYPT);
+    assert!(login(&accounts, "alice", PASSWORD).await.unwrap().is_ok());
+    assert!(untouched(), "before it was seen");
+    assert!(!accounts.reload().unwrap());
+    assert!(login(&accounts, "alice", PASSWORD).await.unwrap().is_ok());
+    assert!(untouched(), "before it held still");
+    assert!(login(&accounts, "bob", PASSWORD).await.unwrap().is_ok(), "as it was read last");
+    fs::write(&path, format!("alice:{BCRYPT}:admin\nbob:{SCRYPT}:admin\n")).unwrap();
+    assert!(settle(&accounts));
+    assert!(login(&accounts, "alice", PASSWORD).await.unwrap().is_ok());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("alice:$argon2id$") && text.contains(&format!("bob:{SCRYPT}:admin")));
+    // A change right behind the new hash is read, too.
+    fs::write(&path, text.replace(":admin", ":editor")).unwrap();
+    assert!(settle(&accounts));
+    let found = accounts.look_up("bob", "bob").await.unwrap();
+    assert!(matches!(found, LookedUp::Present(account) if account.roles == ["editor"]));
+}
+
+/// The last look is right before the file is replaced; then nothing of the new one stays.
+#[test]
+fn a_change_at_the_last_moment_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    put(&path, &format!("alice:{BCRYPT}\n"));
+    let (_, hash) = Hash::make(b"another password").unwrap();
+    let mut users = UsersFile::open(&path, UPGRADE_WAIT).unwrap();
+    users.set_hash("alice", &hash).unwrap();
+    let edited = format!("alice:{SCRYPT}\n");
+    let written = users.write_if(|| {
+        fs::write(&path, &edited).unwrap();
+        false
+    });
+    assert!(written.unwrap().is_none());
+    assert_eq!(fs::read_to_string(&path).unwrap(), edited);
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| name == "users" || name == "users.lock"), "{names:?}");
 }
 
 /// A lock that is held, and a directory that cannot be written, cost nobody the login.

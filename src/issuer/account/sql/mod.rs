@@ -2,7 +2,8 @@
 //!
 //! The account's name is the query's only parameter and never becomes a part of it. Nobody is
 //! nobody: no row is an unknown account, two rows are a mistake and nobody either; a database that
-//! does not answer is 503, never 401.
+//! does not answer is 503, never 401, and so is an answer in which the configuration's columns are
+//! not to be found: a mistake of ours ends nobody's session.
 //!
 //! **Equal times.** What kinds of hashes the table holds is learned as they are seen, and may be
 //! told beforehand (`kinds`): before the first account of a kind was seen, the refusal of an
@@ -168,12 +169,16 @@ impl SqlAccounts {
             tokio::time::timeout(this.timeout, question).await
         });
         let why = match question.await {
+            Ok(Ok(Ok(Found::Unusable(error)))) if error.is_of_the_query() => error.to_string(),
             Ok(Ok(Ok(found))) => return Ok(found),
             Ok(Ok(Err(error))) => described(&error),
             Ok(Err(_)) => "no answer within the timeout".to_owned(),
             Err(_) => "the question was ended".to_owned(),
         };
-        tracing::error!(error = why, "the accounts' database cannot be asked; answered with 503");
+        tracing::error!(
+            error = why,
+            "the accounts' database does not say who has an account; answered with 503"
+        );
         Err(AccountsUnavailable::Unreachable)
     }
 

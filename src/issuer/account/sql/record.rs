@@ -139,7 +139,7 @@ impl Record {
         let disabled = flag(row, &columns.disabled, false)? || !flag(row, &columns.enabled, true)?;
         let account = Account {
             name: name.to_owned(),
-            subject: subject(row, columns)?.unwrap_or_else(|| name.to_owned()),
+            subject: subject(row, columns)?,
             roles: list(row, &columns.roles)?,
             permissions: list(row, &columns.permissions)?,
             claims: claims(row, columns)?,
@@ -151,6 +151,14 @@ impl Record {
 impl RecordError {
     /// What the audit is told.
     pub(super) const REFUSED: Refused = Refused::Unusable;
+
+    /// Whether query and configuration do not fit, so that it says nothing about the account.
+    pub(super) const fn is_of_the_query(&self) -> bool {
+        match self {
+            Self::Absent(_) | Self::Type { .. } => true,
+            Self::Hash(..) | Self::Name(..) | Self::Null(_) | Self::Value(..) => false,
+        }
+    }
 }
 
 /// A column that is read, and whether the configuration names it.
@@ -170,19 +178,19 @@ fn present(row: &dyn Cells, column: &ColumnName, required: bool) -> Result<Cell,
     }
 }
 
-fn subject(row: &dyn Cells, columns: &Columns) -> Result<Option<String>, RecordError> {
+/// As the table has it, and never as it was typed: a collation that ignores case, accents or
+/// trailing blanks finds one account under many spellings, and each would be somebody else.
+fn subject(row: &dyn Cells, columns: &Columns) -> Result<String, RecordError> {
     let column = &columns.subject;
     let wrong = || RecordError::Value(column.name.clone(), "a name or a number");
-    let subject = match row.cell(&column.name)? {
-        None if !column.named => return Ok(None),
-        None => return Err(RecordError::Absent(column.name.clone())),
-        Some(Cell::Null) => return Err(RecordError::Null(column.name.clone())),
-        Some(Cell::Text(text)) => text,
-        Some(Cell::Integer(number)) => number.to_string(),
-        Some(Cell::Boolean(_) | Cell::Json(_) | Cell::List(_)) => return Err(wrong()),
+    let subject = match present(row, column, true)? {
+        Cell::Null => return Err(RecordError::Null(column.name.clone())),
+        Cell::Text(text) => text,
+        Cell::Integer(number) => number.to_string(),
+        Cell::Boolean(_) | Cell::Json(_) | Cell::List(_) => return Err(wrong()),
     };
     match check_subject(&subject) {
-        Ok(()) => Ok(Some(subject)),
+        Ok(()) => Ok(subject),
         Err(error) => Err(RecordError::Name(column.name.clone(), error)),
     }
 }

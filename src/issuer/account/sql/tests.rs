@@ -114,7 +114,7 @@ async fn columns_may_have_other_names_and_become_claims() {
          INSERT INTO users VALUES ('carol', 'H', NULL, NULL, NULL, NULL);",
     )
     .await;
-    let columns = ", columns = { password = \"hash\", enabled = \"ok\", permissions = \"rights\", \
+    let columns = ", columns = { subject = \"login\", password = \"hash\", enabled = \"ok\", permissions = \"rights\", \
                     claims = { email = \"mail\", age = \"age\" } }";
     let accounts = accounts(&path, columns, "SELECT * FROM users WHERE login = ?");
     let alice = login(&accounts, "alice", PASSWORD).await.unwrap().unwrap();
@@ -127,11 +127,72 @@ async fn columns_may_have_other_names_and_become_claims() {
     // A column that the configuration names must be there.
     let mistaken = self::accounts(
         &path,
-        ", columns = { password = \"hash\", roles = \"role\" }",
+        ", columns = { subject = \"login\", password = \"hash\", roles = \"role\" }",
         "SELECT * FROM users WHERE login = ?",
     );
-    let outcome = login(&mistaken, "alice", PASSWORD).await.unwrap();
-    assert_eq!(outcome.map(|account| account.name), Err(Refused::Unusable));
+    let outcome = login(&mistaken, "alice", PASSWORD).await;
+    assert_eq!(outcome.map(|_| ()), Err(AccountsUnavailable::Unreachable));
+}
+
+/// A column that was renamed, or that is of another type now, is nobody's fault: 503, and no session
+/// ends of it.
+#[tokio::test]
+async fn a_table_that_does_not_fit_refuses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(
+        &path,
+        "CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT, level BLOB);
+         INSERT INTO users VALUES (7, 'alice', 'H', x'00ff');",
+    )
+    .await;
+    for columns in [
+        ", columns = { subject = \"user_id\" }",
+        ", columns = { password = \"hash\" }",
+        ", columns = { roles = \"role\" }",
+        ", columns = { permissions = \"rights\" }",
+        ", columns = { disabled = \"locked\" }",
+        ", columns = { claims = { mail = \"mail\" } }",
+        ", columns = { roles = \"level\" }",
+        ", columns = { claims = { level = \"level\" } }",
+    ] {
+        let mistaken = accounts(&path, columns, QUERY);
+        let unreachable = Err(AccountsUnavailable::Unreachable);
+        let outcome = login(&mistaken, "alice", PASSWORD).await;
+        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
+        let outcome = mistaken.look_up("alice", "7").await;
+        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
+        // Who is not there is not there.
+        assert_eq!(mistaken.look_up("bob", "8").await, Ok(LookedUp::Gone));
+    }
+    let fitting = accounts(&path, "", QUERY);
+    assert!(login(&fitting, "alice", PASSWORD).await.unwrap().is_ok());
+}
+
+/// A collation that ignores case finds one account under many spellings: it is one subject, so that
+/// a revocation of it and the bound on its sessions hold for all of them (CWE-178).
+#[tokio::test]
+async fn one_account_is_one_subject_however_it_is_spelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(
+        &path,
+        "CREATE TABLE users (email TEXT COLLATE NOCASE, password_hash TEXT);
+         INSERT INTO users VALUES ('alice@example.com', 'H');",
+    )
+    .await;
+    let by_name = accounts(&path, ", columns = { subject = \"email\" }", QUERY);
+    for spelling in ["alice@example.com", "Alice@Example.com", "ALICE@EXAMPLE.COM"] {
+        let account = login(&by_name, spelling, PASSWORD).await.unwrap().unwrap();
+        assert_eq!(account.subject, "alice@example.com");
+        let found = by_name.look_up(spelling, "alice@example.com").await.unwrap();
+        assert!(matches!(found, LookedUp::Present(_)), "{spelling}");
+    }
+    // Without a column that says who it is nobody logs in, under any spelling.
+    let by_nothing = accounts(&path, "", QUERY);
+    for spelling in ["alice@example.com", "Alice@Example.com"] {
+        assert!(!matches!(login(&by_nothing, spelling, PASSWORD).await, Ok(Ok(_))), "{spelling}");
+    }
 }
 
 /// A database that does not answer is never "wrong password".

@@ -105,3 +105,22 @@ fn an_empty_secret_is_none() {
     assert_eq!(read(&[], &form), Ok("nobody Some(\"postern\")".to_owned()));
     assert_eq!(read(&[&header("postern:")], &[]), Ok("secret postern ".to_owned()));
 }
+
+proptest::proptest! {
+    /// CWE-20: nothing that arrives breaks the reading.
+    #[test]
+    fn no_field_makes_reading_panic(text in "[ -~\u{e9}%+:]{0,40}", raw in ".{0,40}") {
+        let _ = basic(raw.as_bytes());
+        let _ = basic(header(&text).as_bytes());
+        let _ = decoded(&text);
+    }
+
+    /// RFC 6749 Appendix B: what a form's value says is what is read.
+    #[test]
+    fn what_is_encoded_is_read(id in "[ -~\u{e9}]{1,20}", secret in "[ -~\u{1f511}]{0,20}") {
+        let encoded =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let (read, known) = basic(header(&format!("{}:{}", encoded(&id), encoded(&secret))).as_bytes()).unwrap();
+        proptest::prop_assert_eq!((read, known.expose().clone()), (id, secret));
+    }
+}

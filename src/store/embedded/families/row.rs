@@ -8,7 +8,7 @@ use crate::store::family::{Dead, FREE, Login, RETRIES_MAX, Standing, Step, Terms
 use crate::time::UnixTime;
 use crate::token::Kind;
 
-/// A family as it is kept. A dead one stays as a tombstone without tokens until `until`.
+/// A family as it is kept. A dead one stays as a tombstone without tokens until `forget_at`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Row {
     pub(super) state: State,
@@ -19,6 +19,8 @@ pub(super) struct Row {
     pub(super) session: Option<String>,
     pub(super) begun: i64,
     pub(super) until: i64,
+    /// Later than `until`: whose an access token is must be known as long as it lives.
+    pub(super) forget_at: i64,
     pub(super) used: i64,
     pub(super) turn: u64,
     pub(super) current: String,
@@ -27,7 +29,7 @@ pub(super) struct Row {
     pub(super) user_agent: String,
 }
 
-/// What the last rotation left for retries.
+/// What the last rotation of a bearer's token left for retries.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Rotation {
     pub(super) previous: String,
@@ -62,6 +64,9 @@ pub(super) enum Judged {
     Again(Vec<u8>),
     Current,
     Reused,
+    /// An earlier token of the browser's session of this hash: a slower gateway's, not a thief's,
+    /// because a session's token never leaves the store.
+    Superseded(String),
 }
 
 impl Row {
@@ -69,8 +74,10 @@ impl Row {
         login: &Login,
         current: String,
         trace: Trace,
-        (at, until): (UnixTime, UnixTime),
+        at: UnixTime,
+        terms: &Terms,
     ) -> Self {
+        let until = at.plus(terms.idle.min(terms.lifetime));
         Self {
             state: State::Live,
             subject: login.subject.clone(),
@@ -80,6 +87,7 @@ impl Row {
             session: login.session.clone(),
             begun: at.seconds(),
             until: until.seconds(),
+            forget_at: forget_at(until, terms),
             used: at.seconds(),
             turn: 0,
             current,
@@ -101,6 +109,11 @@ impl Row {
         }
     }
 
+    /// A login ends by the rules of now, should they have become stricter.
+    pub(super) fn shorten(&mut self, terms: &Terms) {
+        self.until = self.until.min(UnixTime(self.begun).plus(terms.lifetime).seconds());
+    }
+
     pub(super) const fn standing(&self, at: UnixTime) -> Standing {
         Standing { at, until: UnixTime(self.until), turn: self.turn }
     }
@@ -109,6 +122,9 @@ impl Row {
     pub(super) fn judge(&mut self, step: &Step, terms: &Terms, now: UnixTime) -> Judged {
         if self.current == step.presented {
             return Judged::Current;
+        }
+        if let Some(session) = &self.session {
+            return Judged::Superseded(session.clone());
         }
         let Some(rotation) = &mut self.rotation else { return Judged::Reused };
         // A clock that went back gives nobody more time than the grace.
@@ -129,11 +145,13 @@ impl Row {
     pub(super) fn rotate(&mut self, step: &Step, terms: &Terms, now: UnixTime) {
         let end = UnixTime(self.begun).plus(terms.lifetime).seconds();
         self.until = now.plus(terms.idle).seconds().min(end);
+        self.forget_at = forget_at(UnixTime(self.until), terms);
         self.used = now.seconds();
         self.turn += 1;
-        self.rotation = Some(Rotation {
-            previous: std::mem::replace(&mut self.current, step.next.clone()),
-            answer: step.answer.clone(),
+        let previous = std::mem::replace(&mut self.current, step.next.clone());
+        self.rotation = self.session.is_none().then(|| Rotation {
+            previous,
+            answer: step.sealed.clone(),
             at: now.seconds(),
             retries: 0,
             mark: step.trace.mark.clone(),
@@ -141,6 +159,11 @@ impl Row {
         self.address.clone_from(&step.trace.address);
         self.user_agent.clone_from(&step.trace.user_agent);
     }
+}
+
+/// Seconds are cut off downwards on both sides.
+fn forget_at(until: UnixTime, terms: &Terms) -> i64 {
+    until.plus(terms.barred).seconds().saturating_add(2)
 }
 
 impl State {
@@ -165,6 +188,7 @@ impl State {
         }
     }
 }
+
 /// A row that cannot be read is an error: dropping it would throw a user out, or worse.
 pub(super) fn parse<'r, R: Deserialize<'r>>(bytes: &'r [u8]) -> Result<R, redb::Error> {
     serde_json::from_slice(bytes).map_err(|_| redb::Error::Corrupted("an unreadable row".into()))

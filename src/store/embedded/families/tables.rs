@@ -8,7 +8,7 @@ use crate::time::UnixTime;
 
 /// `sid` → row as JSON.
 pub(super) const FAMILIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("families");
-/// (End, `sid`): what may be forgotten, first first.
+/// (When, `sid`): what may be forgotten, first first.
 pub(super) const ENDS: TableDefinition<'_, (i64, &str), ()> = TableDefinition::new("family_ends");
 /// (Subject, `sid`) → end, for live families.
 pub(super) const SUBJECTS: TableDefinition<'_, (&str, &str), i64> =
@@ -47,7 +47,7 @@ impl<'t> Tables<'t> {
         self.sessions.get(hash)?.map(|row| parse(row.value())).transpose()
     }
 
-    /// Keeps a row whose end was `before`.
+    /// Keeps a row that was to be forgotten `before`.
     pub(super) fn keep(
         &mut self,
         sid: &str,
@@ -58,7 +58,7 @@ impl<'t> Tables<'t> {
         if let Some(before) = before {
             self.ends.remove((before, sid))?;
         }
-        self.ends.insert((row.until, sid), ())?;
+        self.ends.insert((row.forget_at, sid), ())?;
         if row.state == State::Live {
             self.subjects.insert((row.subject.as_str(), sid), row.until)?;
         } else {
@@ -85,8 +85,8 @@ impl<'t> Tables<'t> {
         login: &Login,
         row: Row,
         state: State,
-        before: i64,
     ) -> Result<(), redb::Error> {
+        let before = row.forget_at;
         if let Some(hash) = &row.session {
             self.sessions.remove(hash.as_str())?;
         }
@@ -103,7 +103,8 @@ impl<'t> Tables<'t> {
         self.keep(&login.sid, &tombstone, Some(before))
     }
 
-    /// The subject's live families above the bound, without the one that has just begun.
+    /// The subject's live families above the bound, longest unused first, without the one that has
+    /// just begun.
     pub(super) fn surplus(
         &self,
         login: &Login,
@@ -112,10 +113,17 @@ impl<'t> Tables<'t> {
     ) -> Result<Vec<String>, redb::Error> {
         let mut live = sids_of(&self.subjects, &login.subject)?;
         live.retain(|(sid, until)| *until > now.seconds() && *sid != login.sid);
-        live.sort_by_key(|(_, until)| *until);
         let most = usize::try_from(per_subject).unwrap_or(usize::MAX).saturating_sub(1);
         let surplus = live.len().saturating_sub(most);
-        Ok(live.into_iter().take(surplus).map(|(sid, _)| sid).collect())
+        if surplus == 0 {
+            return Ok(Vec::new());
+        }
+        let mut used = Vec::with_capacity(live.len());
+        for (sid, _) in live {
+            used.push((self.family(&sid)?.map_or(i64::MIN, |row| row.used), sid));
+        }
+        used.sort_unstable();
+        Ok(used.into_iter().take(surplus).map(|(_, sid)| sid).collect())
     }
 
     /// Drops the sealed successor of a rotation whose grace has ended.
@@ -137,7 +145,7 @@ impl<'t> Tables<'t> {
 
     pub(super) fn forget(&mut self, end: i64, sid: &str) -> Result<(), redb::Error> {
         self.ends.remove((end, sid))?;
-        let Some(row) = self.family(sid)?.filter(|row| row.until == end) else { return Ok(()) };
+        let Some(row) = self.family(sid)?.filter(|row| row.forget_at == end) else { return Ok(()) };
         self.families.remove(sid)?;
         self.subjects.remove((row.subject.as_str(), sid))?;
         if let Some(hash) = &row.session {

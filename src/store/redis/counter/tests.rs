@@ -9,7 +9,7 @@ use redis::Value;
 use super::*;
 use crate::store::tests::server::RedisServer;
 use crate::store::tests::{eventually, unix};
-use crate::store::{Store, WorkerStore};
+use crate::store::{Store, WorkerEngine, WorkerStore};
 
 /// A clock that tests set: the last argument.
 const SET_CLOCK: &str = "local now = tonumber(ARGV[#ARGV])\n";
@@ -22,7 +22,7 @@ fn meter(key: u128, count: u32, interval: Duration) -> Meter {
 
 fn worker(store: &Store) -> (WorkerStore, Counter) {
     let worker = store.worker();
-    let crate::store::WorkerEngine::Redis(redis) = &worker.engine else { panic!("Redis") };
+    let WorkerEngine::Redis(redis) = &worker.engine else { panic!("another engine") };
     let counter = redis.counter().clone();
     (worker, counter)
 }

@@ -3,8 +3,10 @@
 //! A family's fields: `state` (`live`, or why it is dead), `subject`, `client`, `account`,
 //! `known`, `session`, `begun`, `until`, `used`, `turn`, `current`, `previous`, `rotated`,
 //! `retries`, `mark`, `address`, `agent`, and `attempt` (of the step that killed it). A dead family
-//! stays, as a tombstone without tokens, for as long as its last token could have been used. The
-//! sealed successor has a key of its own beside the family's, which is gone after the grace.
+//! stays, as a tombstone without tokens, for as long as its last token could have been used, and
+//! one that nobody used in time for as long as its last access token may be accepted somewhere.
+//! The sealed successor of a bearer's token has a key of its own beside the family's, which is gone
+//! after the grace.
 
 /// The store's clock. Tests put their own in its place.
 pub(super) const CLOCK: &str = r"
@@ -52,13 +54,19 @@ end
 local function dead(state, begun, ends)
   if not state then return 'unknown' end
   if state ~= 'live' then return state end
-  if now >= ends then return 'expired' end
+  if now >= ends or begun > now + AHEAD_MAX then return 'expired' end
   return revoked(begun)
 end
 
+-- Keeps the family beyond its end: whose an access token is must be known as long as it lives.
+local function keep(life)
+  redis.call('PEXPIRE', KEYS[1], text(life + tonumber(ARGV[3]) * 1000))
+end
+
 -- Puts the session on the blocklist, as every other writer does: a longer life is not shortened.
-local function bar(head)
-  local ttl = tonumber(ARGV[3])
+-- A store that loses the tombstone has the family again, which could live on until it ends.
+local function bar(head, ends)
+  local ttl = tonumber(ARGV[3]) + math.max(0, math.ceil(((ends or now) - now) / 1000))
   local left = redis.call('TTL', KEYS[4])
   if left == -1 then return end
   if left > ttl then ttl = left end
@@ -87,6 +95,9 @@ pub(super) const BEGIN: &str = r"
 local known = redis.call('HMGET', KEYS[1], 'state', 'current', 'until', 'turn', 'begun')
 if known[1] then
   if known[1] ~= 'live' or known[2] ~= ARGV[6] then return {'unknown'} end
+  local kind = revoked(tonumber(known[5]))
+  if kind == 'sid' then return {'unknown'} end
+  if kind then return {kind} end
   return {'kept', tonumber(known[5]), tonumber(known[3]), tonumber(known[4])}
 end
 if redis.call('EXISTS', KEYS[5]) == 1 then return {'issuer'} end
@@ -100,7 +111,7 @@ redis.call('HSET', KEYS[1], 'state', 'live', 'subject', ARGV[11], 'client', ARGV
   'account', ARGV[13], 'known', ARGV[14], 'session', ARGV[18], 'begun', text(now),
   'until', text(now + life), 'used', text(now), 'turn', '0', 'current', ARGV[6],
   'mark', ARGV[15], 'address', ARGV[16], 'agent', ARGV[17])
-redis.call('PEXPIRE', KEYS[1], text(life))
+keep(life)
 if ARGV[4] == '1' then
   redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', '0', 'refresh', ARGV[19])
   redis.call('PEXPIRE', KEYS[8], text(life))
@@ -109,9 +120,14 @@ redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', text(now))
 local surplus = redis.call('ZCARD', KEYS[7]) + 1 - tonumber(ARGV[10])
 local answer = {'kept', now, now + life, 0}
 if surplus > 0 then
-  for _, sid in ipairs(redis.call('ZRANGE', KEYS[7], 0, surplus - 1)) do
-    answer[#answer + 1] = sid
+  -- The list is in the order in which they end; which one was used last they say themselves.
+  local prefix, used = string.sub(KEYS[1], 1, -1 - #ARGV[1]), {}
+  local sids = redis.call('ZRANGE', KEYS[7], 0, -1)
+  for _, sid in ipairs(sids) do
+    used[sid] = tonumber(redis.call('HGET', prefix .. sid, 'used') or 0)
   end
+  table.sort(sids, function(a, b) return used[a] < used[b] end)
+  for i = 1, surplus do answer[#answer + 1] = sids[i] end
 end
 redis.call('ZADD', KEYS[7], text(now + life), ARGV[1])
 if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
@@ -119,8 +135,8 @@ return answer
 ";
 
 /// ARGV from 6: digests of the presented token and of its successor; the sealed successor; grace,
-/// the part of it that is free, retries after that; idle, lifetime; mark, address, agent; the
-/// session's sealed refresh token; the head of a blocklist entry.
+/// the part of it that is free, retries after that; idle, lifetime; mark, address, agent; the head
+/// of a blocklist entry.
 pub(super) const ADVANCE: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'current', 'previous', 'rotated',
   'retries', 'mark', 'turn', 'attempt')
@@ -138,19 +154,26 @@ if f[4] == ARGV[6] then
   redis.call('HSET', KEYS[1], 'current', ARGV[7], 'previous', ARGV[6],
     'rotated', text(now), 'retries', '0', 'used', text(now), 'until', text(ends),
     'turn', text(turn), 'mark', ARGV[14], 'address', ARGV[15], 'agent', ARGV[16])
-  redis.call('PEXPIRE', KEYS[1], text(life))
-  redis.call('SET', KEYS[9], ARGV[8], 'PX', ARGV[9])
+  keep(life)
   redis.call('ZADD', KEYS[7], text(ends), ARGV[1])
   if redis.call('PTTL', KEYS[7]) < life then redis.call('PEXPIRE', KEYS[7], text(life)) end
   if ARGV[4] == '1' then
-    redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', text(turn), 'refresh', ARGV[17])
+    redis.call('HSET', KEYS[8], 'sid', ARGV[1], 'turn', text(turn), 'refresh', ARGV[8])
     redis.call('HDEL', KEYS[8], 'access')
     redis.call('PEXPIRE', KEYS[8], text(life))
+  else
+    redis.call('SET', KEYS[9], ARGV[8], 'PX', ARGV[9])
   end
   return {'rotated', now, ends, turn}
 end
+if f[5] == ARGV[6] and f[4] == ARGV[7] then return {'rotated', now, ends, turn} end
+if ARGV[4] == '1' then
+  -- A session's token never leaves the store: an earlier one is a slower gateway's, not a thief's.
+  local current = redis.call('HGET', KEYS[8], 'refresh')
+  if not current then return {'unknown'} end
+  return {'again', now, ends, turn, current}
+end
 if f[5] == ARGV[6] then
-  if f[4] == ARGV[7] then return {'rotated', now, ends, turn} end
   -- A clock that went back gives nobody more time than the grace.
   local age = math.abs(now - tonumber(f[6]))
   local answer = redis.call('GET', KEYS[9])
@@ -163,7 +186,7 @@ if f[5] == ARGV[6] then
   end
 end
 bury('reused')
-bar(ARGV[18])
+bar(ARGV[17], ends)
 return {'reused', now}
 ";
 
@@ -171,19 +194,21 @@ return {'reused', now}
 pub(super) const END: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'until', 'attempt')
 if f[1] == 'ended' and f[3] == ARGV[5] then return {'ended', 1} end
-local alive = f[1] == 'live' and now < tonumber(f[2])
+local alive = f[1] == 'live' and now < tonumber(f[2]) + tonumber(ARGV[3]) * 1000
 if f[1] == 'live' then bury('ended') end
-bar(ARGV[6])
+bar(ARGV[6], tonumber(f[2]))
 return {'ended', alive and 1 or 0}
 ";
 
-/// What may be shown of a family. Changes nothing.
+/// What may be shown of a family. Changes nothing. ARGV 6: lifetime.
 pub(super) const LOOK: &str = r"
 local f = redis.call('HMGET', KEYS[1], 'state', 'begun', 'until', 'turn', 'current', 'used',
   'address', 'agent')
-local why = dead(f[1], tonumber(f[2]), tonumber(f[3]))
+local begun, ends = tonumber(f[2]), tonumber(f[3])
+if f[1] then ends = math.min(ends, begun + tonumber(ARGV[6])) end
+local why = dead(f[1], begun, ends)
 if why then return {why} end
-return {'live', now, tonumber(f[3]), tonumber(f[4]), f[5], tonumber(f[6]), f[7], f[8]}
+return {'live', now, ends, tonumber(f[4]), f[5], tonumber(f[6]), f[7], f[8]}
 ";
 
 /// KEYS session; ARGV turn, sealed access token.
