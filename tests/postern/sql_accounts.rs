@@ -18,7 +18,10 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::harness::eventually;
+use crate::harness::gateway::Gateway;
+use crate::harness::issuing::{self, Client, Tokens};
 use crate::harness::process::Process;
+use crate::harness::upstream::Upstream;
 
 const PASSWORD: &str = "correct horse battery staple";
 const BCRYPT: &str = "$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy";
@@ -246,7 +249,9 @@ fn postgresql() {
         ("SELECT id, password_hash, level::text AS roles FROM users WHERE email = $1", true),
     ] {
         let outcome = login(&accounts(&runtime, &sql(query, "")), "alice", PASSWORD);
-        assert_eq!(outcome.unwrap().is_ok(), fine, "{query}");
+        assert_eq!(matches!(outcome, Ok(Ok(_))), fine, "{query}: {outcome:?}");
+        // A table that does not fit is nobody's wrong password.
+        assert!(fine || outcome == Err(AccountsUnavailable::Unreachable), "{query}");
     }
     // A statement that the database does not take is nobody's wrong password.
     for query in ["SELECT * FROM nowhere WHERE a = $1", "SELECT $1, $2", "SELEC $1"] {
@@ -265,8 +270,46 @@ fn postgresql() {
         String::from_utf8_lossy(&output.stdout).trim() == "1"
     });
     assert!(login(&upgrading, "alice", PASSWORD).unwrap().is_ok());
+    let of_gateway = format!("{plain} AND active");
+    let (client, tokens, _running) = through_a_gateway(&server, &url, &of_gateway);
     // Each connection has a process of its own: to freeze the first freezes nobody.
     killed(&ours, &mut server);
+    client.refresh(&tokens.refresh).expect(200);
+}
+
+/// From the login page's endpoint to the table and back: who it says it is, what it may do now, and
+/// that nobody takes an outage for a wrong password.
+fn through_a_gateway(
+    server: &Server,
+    url: &str,
+    query: &str,
+) -> (Client, Tokens, (Upstream, Gateway)) {
+    let app = Upstream::start();
+    let setup = issuing::setup(&app)
+        .unset("issuing.users", "file")
+        .set("issuing.users", "sql.url_env", "\"USERS_URL\"")
+        .env("USERS_URL", url)
+        .set("issuing.users", "sql.query", &format!("{query:?}"));
+    let gateway = Gateway::start(&setup);
+    let client = issuing::client(&gateway);
+    client.login_as("alice", "wrong").refused(401);
+    client.login_as("carol", PASSWORD).refused(401);
+    let tokens = client.login("alice");
+    assert_eq!(tokens.claim("sub"), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+    assert_eq!(tokens.claim("roles"), json!(["admin", "b,c"]));
+    assert_eq!(client.call(&tokens.access), 200);
+    server.sql(psql, "UPDATE users SET roles = '{clerk}' WHERE email = 'alice';");
+    let tokens = Tokens::of(client.refresh(&tokens.refresh));
+    assert_eq!(tokens.claim("roles"), json!(["clerk"]));
+    server.sql(psql, "ALTER TABLE users RENAME TO people;");
+    client.login_as("alice", PASSWORD).refused(503);
+    client.refresh(&tokens.refresh).refused(503);
+    assert_eq!(client.call(&tokens.access), 200, "a token that is good needs no table");
+    server.sql(psql, "ALTER TABLE people RENAME TO users;");
+    eventually("it logs in again", Duration::from_secs(20), || {
+        client.login_as("alice", PASSWORD).status == 200
+    });
+    (client, tokens, (app, gateway))
 }
 
 #[test]
