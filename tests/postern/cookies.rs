@@ -44,7 +44,8 @@ fn a_login_gives_one_opaque_cookie_and_no_token() {
     assert!(!log.contains(&id) && !log.contains(&alice.token) && !log.contains(&alice.nonce));
 }
 
-/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none.
+/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none. PortSwigger 2025, "Cookie
+/// Chaos": a sibling host plants the name with a Unicode space before it.
 #[test]
 fn what_is_not_one_session_is_refused() {
     let app = Upstream::start();
@@ -69,6 +70,9 @@ fn what_is_not_one_session_is_refused() {
             (vec![cookie("")], 401),
             (vec![("Cookie", format!("__host-postern={id}"))], 401),
             (vec![("Cookie", format!("x{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("\u{a0}{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("\u{2000}{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("a=1; {SESSION}\u{85}={id}"))], 401),
             (vec![], 401),
         ],
         |(fields, status)| {
@@ -82,6 +86,12 @@ fn what_is_not_one_session_is_refused() {
     app.saw_nothing("no session");
     let dead = gateway.get("/local/x").header("Cookie", &format!("{SESSION}=x")).send();
     assert_eq!(cookie_of(&dead, SESSION).as_deref(), Some(""), "it is taken back");
+    // Planted beside the session it neither takes its place nor locks anybody out.
+    let planted = format!("\u{2000}{SESSION}=evil; \u{a0}{CSRF}=evil");
+    alice.request("GET", "/local/x").header("Cookie", &planted).send().expect(200);
+    assert_eq!(app.last().header("cookie"), None);
+    alice.script("POST", "/local/x").header("Cookie", &planted).send().expect(200);
+    app.forget();
     // A route for another issuer's tokens does not look at it, nor does a bad one harm there.
     alice.request("GET", "/main/x").send().refused(401);
     let other = alice.request("GET", "/main/x").header("Authorization", &bearer).send();
@@ -99,7 +109,8 @@ fn no_upstream_sees_or_sets_them() {
             None => "200 OK",
         };
         let nameless = format!("={CSRF}=evil");
-        let fields = [("Set-Cookie", "own=1"), ("Set-Cookie", &evil), ("Set-Cookie", &nameless)];
+        let spaced = format!("\u{a0}{SESSION}=evil");
+        let fields = ["own=1", &evil, &nameless, &spaced].map(|line| ("Set-Cookie", line));
         reply(stream, status, &fields, "");
         After::Close
     });
@@ -129,7 +140,8 @@ fn no_upstream_sees_or_sets_them() {
         ],
         |(what, request, status)| {
             app.forget();
-            let answer = request.header("Cookie", "own=1; b=\"2 3\"").send();
+            let live = format!("own=1; \u{2000}{SESSION}={}; b=\"2 3\"", alice.session);
+            let answer = request.header("Cookie", &live).send();
             assert_eq!(answer.status, status, "{what}");
             assert_eq!(app.last().header("cookie"), Some("own=1; b=\"2 3\""), "{what}");
             assert_eq!(answer.all("set-cookie"), ["own=1"], "{what}");

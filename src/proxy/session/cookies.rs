@@ -4,7 +4,7 @@
 use http::header::{CACHE_CONTROL, COOKIE, EXPIRES, PRAGMA, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
 
-use crate::auth::extract::remove_cookie;
+use crate::auth::extract::{remove_cookie, visible};
 use crate::policy::cookies::Cookies;
 
 /// Directives by which an upstream has said whom an answer is for, or that it is checked before it
@@ -37,9 +37,9 @@ pub(in crate::proxy) fn keep_own(headers: &mut HeaderMap, own: &Cookies) {
 /// Whether a `Set-Cookie` line is about one of them (RFC 6265bis §5.6). A cookie without a name
 /// comes back as its value alone, which then reads as a name and a value.
 fn sets(line: &[u8], own: &Cookies) -> bool {
-    let pair = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii_start();
-    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+    let pair = visible(line.split(|byte| *byte == b';').next().unwrap_or_default());
+    let pair = pair.strip_prefix(b"=").unwrap_or(pair);
+    let name = visible(pair.split(|byte| *byte == b'=').next().unwrap_or_default());
     [&own.session, &own.csrf].iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
 }
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     /// Sources: design "Postern's cookies never forwarded upstream"; RFC 9113 §8.2.3 (several
-    /// fields).
+    /// fields); PortSwigger 2025, "Cookie Chaos": other readers trim Unicode's spaces off a name.
     #[test]
     fn no_upstream_sees_them() {
         for (before, after) in [
@@ -90,18 +90,30 @@ mod tests {
             (&["__Host-postern=x; __Host-postern=z; a=1"], &["a=1"]),
             (&["x__Host-postern=1; __Host-postern2=2"], &["x__Host-postern=1; __Host-postern2=2"]),
             (&["a=__Host-postern;b"], &["a=__Host-postern;b"]),
+            (&["\u{a0}__Host-postern=x; a=1"], &["a=1"]),
+            (&["a=1; \u{2000}__Host-postern=x"], &["a=1"]),
+            (&["a=1; __Host-postern\u{85}=x;\u{feff}__Host-postern-csrf\u{3000}=y"], &["a=1"]),
+            (&["\u{2000} __Host-postern\u{a0}"], &[]),
+            (&["a\u{2000}__Host-postern=x"], &["a\u{2000}__Host-postern=x"]),
         ] {
             let mut headers = HeaderMap::new();
             for line in before {
-                headers.append(COOKIE, HeaderValue::from_static(line));
+                headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             withhold(&mut headers, &own());
-            assert_eq!(lines(&headers, "cookie"), after);
+            let left = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+            assert!(left.eq(after.iter().map(|line| line.as_bytes())), "{before:?}");
         }
+        // The same spaces for whoever reads Latin-1.
+        let latin = HeaderValue::from_bytes(b"\x85__Host-postern=x; \xa0__Host-postern-csrf=y");
+        let mut headers = HeaderMap::from_iter([(COOKIE, latin.unwrap())]);
+        withhold(&mut headers, &own());
+        assert!(headers.is_empty(), "{headers:?}");
     }
 
     /// Sources: session fixation through an upstream's answer (CWE-384); nameless cookies, which
-    /// browsers before 2022 sent back so that they passed for `__Host-` (RFC 6265bis §5.6).
+    /// browsers before 2022 sent back so that they passed for `__Host-` (RFC 6265bis §5.6); Unicode's
+    /// spaces around a name (PortSwigger 2025, "Cookie Chaos").
     #[test]
     fn no_upstream_sets_them() {
         let foreign = ["a=1; Path=/", "x__Host-postern=1", "b=__Host-postern=1", "=c", ""];
@@ -114,17 +126,21 @@ mod tests {
             "__Host-postern-csrf=evil",
             "=__Host-postern=evil",
             " = __Host-postern-csrf=evil",
+            "\u{a0}__Host-postern=evil",
+            "\u{2000}__Host-postern-csrf=evil; Domain=example.com",
+            "__Host-postern\u{85}=evil",
+            "=\u{2000}__host-postern=evil",
         ];
         let mut headers = HeaderMap::new();
         for (n, line) in foreign.iter().chain(&theirs).enumerate() {
-            headers.append(SET_COOKIE, HeaderValue::from_static(line));
+            headers.append(SET_COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             if n % 2 == 0 {
                 headers.append("x-other", HeaderValue::from_static("y"));
             }
         }
         keep_own(&mut headers, &own());
         assert_eq!(lines(&headers, "set-cookie"), foreign);
-        assert_eq!(headers.get_all("x-other").iter().count(), 7);
+        assert_eq!(headers.get_all("x-other").iter().count(), 9);
     }
 
     /// Sources: RFC 9111 §3.5, §5.2.2; ASVS 5.0 14.3.2.
