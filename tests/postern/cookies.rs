@@ -99,6 +99,38 @@ fn what_is_not_one_session_is_refused() {
     assert_eq!(app.last().header("cookie"), None);
 }
 
+/// R40: each invented id is a question to the store, and a failed attempt. A browser that goes on
+/// with the cookie of a session that is over fails once, and is not locked out.
+#[test]
+fn guessing_sessions_is_bounded() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&setup(&app).set("auth_failures", "rate", "\"5/1h\""));
+    let alice = Person::log_in(&gateway, "alice");
+    assert_eq!(alice.call(), 200);
+    app.forget();
+    let invented = |n: u8| format!("{}{}", char::from(b'a' + n), "A".repeat(42));
+    let ask = |target: &str, id: &str| {
+        gateway.get(target).header("Cookie", &format!("{SESSION}={id}")).send().status
+    };
+    for _ in 0..10 {
+        assert_eq!(ask("/local/x", &invented(0)), 401, "counted once");
+        assert_eq!(ask("/local/x", "malformed"), 401, "counted once");
+    }
+    assert_eq!(ask("/_postern/sessions", &invented(1)), 401);
+    assert_eq!(ask("/optional/x", &invented(2)), 401);
+    let leaving = Person::with_session(&gateway, invented(3));
+    leaving.script("POST", "/_postern/logout").send().refused(401);
+    let late = Person::with_session(&gateway, invented(4));
+    for target in ["/local/x", "/optional/x", "/_postern/sessions"] {
+        assert_eq!(ask(target, &late.session), 429, "{target}");
+    }
+    let answer = late.script("POST", "/_postern/logout").send().refused(429);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(ask("/local/x", &invented(0)), 401, "the store is not asked");
+    app.saw_nothing("no session");
+    assert_eq!(alice.call(), 200, "whoever is remembered asks nothing of the store");
+}
+
 /// Design: "Postern's cookies never forwarded", public routes, preflights and upgrades included.
 #[test]
 fn no_upstream_sees_or_sets_them() {
