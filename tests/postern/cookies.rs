@@ -1,14 +1,15 @@
 //! `[issuing.cookies]`: one opaque cookie, the tokens behind it, and who sees what of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
+use sqlx::ConnectOptions as _;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::H2;
 use crate::harness::keys::Key;
 use crate::harness::person::{
-    CSRF, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in, users,
+    CSRF, HASH, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in, users,
 };
 use crate::harness::redis::Redis;
 use crate::harness::setup::{HOST, private};
@@ -334,6 +335,47 @@ fn a_removed_account_has_no_session() {
     private(&gateway.dir.path().join("users"), users(&["mallory"]).as_bytes());
     soon("the session ends", || alice.call() == 401);
     assert!(alice.call() == 401);
+}
+
+/// A token that still counts waits for no database: not for the one that hangs, nor for the next try.
+#[test]
+fn a_slow_account_database_holds_up_no_good_token() {
+    let app = Upstream::start();
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("app.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut database = runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        options.create_if_missing(true).connect().await.unwrap()
+    });
+    let mut run = |statements: String| {
+        let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements));
+        runtime.block_on(statements.execute(&mut database)).unwrap();
+    };
+    run(format!(
+        "CREATE TABLE users (id INTEGER, name TEXT, password_hash TEXT);
+         INSERT INTO users VALUES (12, 'alice', '{HASH}');"
+    ));
+    let query = "\"SELECT id, password_hash FROM users WHERE name = $1\"";
+    let setup = setup(&app)
+        .set("issuing", "access_lifetime", "\"24s\"")
+        .unset("issuing.users", "file")
+        .set("issuing.users", "sql.url", &format!("\"sqlite:{}\"", path.display()))
+        .set("issuing.users", "sql.query", query);
+    let gateway = Gateway::start(&setup);
+    let alice = Person::log_in(&gateway, "alice");
+    assert_eq!(alice.call(), 200);
+    // The last three seconds of the token, in which it is renewed.
+    std::thread::sleep(Duration::from_millis(21_500));
+    run("BEGIN EXCLUSIVE".to_owned());
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_eq!(alice.call(), 200);
+        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    }
+    run("COMMIT".to_owned());
+    std::thread::sleep(Duration::from_millis(3500));
+    soon("it goes on", || alice.call() == 200);
 }
 
 /// R44: what cannot be asked is refused, and is not the end of the session.

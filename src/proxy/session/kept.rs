@@ -21,6 +21,8 @@ const ENTRY_BYTES: usize = 500;
 const IDLE: Duration = Duration::from_secs(15 * 60);
 /// Most sessions that are being renewed at once; above it, 503.
 const RENEWALS_MAX: usize = 10_000;
+/// How long a renewal that failed is not tried again.
+const REST: Duration = Duration::from_secs(1);
 /// How long it is remembered that there is no session behind a cookie. An id is random: one that
 /// nobody had is nobody's later.
 const NOBODYS: Duration = Duration::from_secs(30);
@@ -48,6 +50,7 @@ pub struct Kept {
 pub struct Sessions {
     entries: Entries,
     renewals: Mutex<HashMap<Box<str>, Landing>>,
+    resting: Cache<Box<str>, &'static str>,
     nobodys: Cache<Box<[u8]>, ()>,
 }
 
@@ -59,7 +62,9 @@ impl Default for Sessions {
             .time_to_idle(IDLE)
             .build_with_hasher(foldhash::quality::RandomState::default());
         let nobodys = Cache::builder().max_capacity(NOBODYS_MAX).time_to_live(NOBODYS).build();
-        Self { entries, renewals: Mutex::default(), nobodys }
+        let most = RENEWALS_MAX as u64;
+        let resting = Cache::builder().max_capacity(most).time_to_live(REST).build();
+        Self { entries, renewals: Mutex::default(), resting, nobodys }
     }
 }
 
@@ -108,6 +113,16 @@ impl Sessions {
         Some((landing, Some(pilot)))
     }
 
+    /// Why the renewal that was tried a moment ago came to nothing.
+    pub(super) fn rests(&self, cookie: &str) -> Option<&'static str> {
+        self.resting.get(cookie)
+    }
+
+    /// The renewal came to nothing, and is not tried again at once.
+    pub(super) fn rest(&self, cookie: &str, why: &'static str) {
+        self.resting.insert(cookie.into(), why);
+    }
+
     /// The renewal is over, however it ended.
     pub(super) fn land(&self, cookie: &str) {
         self.renewals().remove(cookie);
@@ -151,6 +166,16 @@ mod tests {
         assert!(sessions.get("A", UnixTime(99)).is_none(), "another cookie");
         sessions.forget("a");
         assert!(sessions.get("a", UnixTime(99)).is_none());
+    }
+
+    #[test]
+    fn what_failed_rests_for_a_while() {
+        let sessions = Sessions::default();
+        sessions.rest("a", "accounts_unavailable");
+        assert_eq!(sessions.rests("a"), Some("accounts_unavailable"));
+        assert_eq!(sessions.rests("b"), None);
+        std::thread::sleep(REST + Duration::from_millis(100));
+        assert_eq!(sessions.rests("a"), None);
     }
 
     #[test]

@@ -83,12 +83,10 @@ async fn ask(
     {
         return Ok(gateway.sessions.remember(cookie, kept.clone(), trip.policy.check_blocklist));
     }
-    match (Renewal { errand, id }).once(cookie).await {
-        Ok(kept) => Ok(kept),
-        Err(Failed::Over(reason)) => Err(Rejection::no_session(reason)),
-        // What has not expired yet counts for as long as it does.
-        Err(Failed::Unavailable(why)) => standing.ok_or(Rejection::Unavailable(why)),
-    }
+    (Renewal { errand, id }).once(cookie, standing).await.map_err(|failed| match failed {
+        Failed::Over(reason) => Rejection::no_session(reason),
+        Failed::Unavailable(why) => Rejection::Unavailable(why),
+    })
 }
 
 /// Whether the store is to be asked for the session behind a cookie: each answer costs a round trip,
