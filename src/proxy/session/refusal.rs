@@ -48,7 +48,11 @@ impl Rejection {
 }
 
 /// The refusal as a browser needs it: a person who opens a page without a session is shown where
-/// to log in, and a cookie without a session is taken back. A refused bearer token stays refused.
+/// to log in, and a cookie without a session is taken back with that. A refused bearer token stays
+/// refused.
+///
+/// No other answer takes a cookie back: that of a script's request which set out before a new login
+/// may arrive after it, and would take the new cookie.
 #[must_use]
 pub fn refuse(
     trip: &Trip,
@@ -66,14 +70,11 @@ pub fn refuse(
     if let (Rejection::Revoked(_), Some(session)) = (&rejection, session) {
         trip.worker.gateway.sessions.forget(session);
     }
+    let Some(login) = login(trip, head, parts, cookies) else { return rejection };
     let is_over = matches!(rejection, Rejection::NoSession(_));
-    let login = login(trip, head, parts, cookies);
-    if login.is_none() && !is_over {
-        return rejection;
-    }
     Rejection::NoSession(Box::new(NoSession {
         reason: rejection.reason(),
-        login,
+        login: Some(login),
         clear: is_over.then(|| cookies.clear_session()),
     }))
 }
