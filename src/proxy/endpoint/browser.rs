@@ -241,7 +241,12 @@ pub(super) async fn end(
             let login = place.and_then(|place| HeaderValue::try_from(place).ok());
             let clear = Some(cookies.clear_session());
             let reason = "session_unknown";
-            return Err(Rejection::NoSession(Box::new(NoSession { reason, login, clear })));
+            return Err(Rejection::NoSession(Box::new(NoSession {
+                reason,
+                cause: None,
+                login,
+                clear,
+            })));
         }
     }
     trip.decide(Decision::Allowed("logout"));

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::auth::extract::cookie_value;
+use crate::blocklist::Cause;
 use crate::policy::Route;
 use crate::policy::cookies::Cookies;
 use crate::proxy::head::Head;
@@ -26,6 +27,8 @@ const IN_QUERY: &AsciiSet =
 pub struct NoSession {
     /// Why, for the log.
     pub reason: &'static str,
+    /// By which entry of the blocklist, where it is on that.
+    pub cause: Option<Cause>,
     /// Where a browser goes instead of being told 401.
     pub login: Option<HeaderValue>,
     /// The `Set-Cookie` that takes back a cookie whose session is over.
@@ -43,7 +46,7 @@ impl NoSession {
 impl Rejection {
     /// 401 for a session that there is not (any more).
     pub(super) fn no_session(reason: &'static str) -> Self {
-        Self::NoSession(Box::new(NoSession { reason, login: None, clear: None }))
+        Self::NoSession(Box::new(NoSession { reason, cause: None, login: None, clear: None }))
     }
 }
 
@@ -74,6 +77,7 @@ pub fn refuse(
     let is_over = matches!(rejection, Rejection::NoSession(_));
     Rejection::NoSession(Box::new(NoSession {
         reason: rejection.reason(),
+        cause: if let Rejection::Revoked(cause) = rejection { Some(cause) } else { None },
         login: Some(login),
         clear: is_over.then(|| cookies.clear_session()),
     }))
