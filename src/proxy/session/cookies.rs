@@ -9,8 +9,10 @@ use crate::policy::cookies::Cookies;
 
 /// Directives by which an upstream has said whom an answer is for, or that it is checked before it
 /// is shown again: then nothing is added.
-const SAID: [&[u8]; 6] =
-    [b"no-cache", b"no-store", b"private", b"public", b"s-maxage", b"must-revalidate"];
+const SAID: [&[u8]; 4] = [b"no-store", b"public", b"s-maxage", b"must-revalidate"];
+
+/// The same, unless they name fields: then they speak of those alone (RFC 9111 §5.2.2.4, §5.2.2.7).
+const SAID_OF_ALL: [&[u8]; 2] = [b"no-cache", b"private"];
 
 /// Takes Postern's cookies out of a request; the others keep their bytes.
 pub(in crate::proxy) fn withhold(headers: &mut HeaderMap, own: &Cookies) {
@@ -51,11 +53,7 @@ fn sets(line: &[u8], own: &Cookies) -> bool {
 /// for this cookie alone.
 pub(in crate::proxy) fn keep_private(headers: &mut HeaderMap) {
     let lines = headers.get_all(CACHE_CONTROL);
-    let directives = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let mut names = directives.map(|directive| {
-        directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
-    });
-    if names.any(|name| SAID.iter().any(|said| said.eq_ignore_ascii_case(name))) {
+    if lines.iter().flat_map(|line| directives(line.as_bytes())).any(says_for_whom) {
         return;
     }
     let mute = [CACHE_CONTROL, EXPIRES, PRAGMA].iter().all(|name| !headers.contains_key(name));
@@ -64,6 +62,31 @@ pub(in crate::proxy) fn keep_private(headers: &mut HeaderMap) {
     } else {
         headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+/// The directives of a line; a comma in a quoted string parts none (RFC 9110 §5.6.4).
+fn directives(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    line.split(move |byte| {
+        let plain = !std::mem::take(&mut escaped);
+        match byte {
+            b'"' if plain => quoted = !quoted,
+            b'\\' if plain && quoted => escaped = true,
+            _ => {}
+        }
+        *byte == b',' && !quoted
+    })
+}
+
+fn says_for_whom(directive: &[u8]) -> bool {
+    let is_one = |of: &[&[u8]], name: &[u8]| of.iter().any(|one| one.eq_ignore_ascii_case(name));
+    match directive.iter().position(|byte| *byte == b'=') {
+        None => {
+            let name = directive.trim_ascii();
+            is_one(&SAID, name) || is_one(&SAID_OF_ALL, name)
+        }
+        Some(end) => directive.get(..end).is_some_and(|name| is_one(&SAID, name.trim_ascii())),
     }
 }
 
@@ -143,7 +166,7 @@ mod tests {
         assert_eq!(headers.get_all("x-other").iter().count(), 9);
     }
 
-    /// Sources: RFC 9111 §3.5, §5.2.2; ASVS 5.0 14.3.2.
+    /// Sources: RFC 9111 §3.5, §5.2.2, §5.2.2.4 and §5.2.2.7 (fields named); ASVS 5.0 14.3.2.
     #[test]
     fn what_is_behind_a_session_stays_there() {
         for (said, cached, vary) in [
@@ -157,7 +180,19 @@ mod tests {
             (&[("expires", "0")], &["private"], &["Cookie"]),
             (&[("cache-control", "public, max-age=60")], &["public, max-age=60"], &[]),
             (&[("cache-control", "max-age=60, PRIVATE")], &["max-age=60, PRIVATE"], &[]),
-            (&[("cache-control", "private=\"a\"")], &["private=\"a\""], &[]),
+            (&[("cache-control", "s-maxage=1")], &["s-maxage=1"], &[]),
+            // Of some fields alone: the page itself goes to whoever asks.
+            (
+                &[("cache-control", "max-age=9, private=\"a\"")],
+                &["max-age=9, private=\"a\"", "private"],
+                &["Cookie"],
+            ),
+            (
+                &[("cache-control", "no-cache=\"a, no-store, \\\", public\"")],
+                &["no-cache=\"a, no-store, \\\", public\"", "private"],
+                &["Cookie"],
+            ),
+            (&[("cache-control", "private=\"a, b\", PUBLIC")], &["private=\"a, b\", PUBLIC"], &[]),
             (
                 &[("cache-control", "max-age=1"), ("cache-control", "no-cache")],
                 &["max-age=1", "no-cache"],
