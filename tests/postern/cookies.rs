@@ -261,6 +261,17 @@ fn a_session_that_was_ended_is_over_everywhere() {
     alice.at(&two).request("GET", "/local/x").send().refused(401);
 }
 
+/// How often the only family has rotated.
+fn turn(redis: &Redis) -> String {
+    let families = redis.keys("postern:refresh:*").into_iter();
+    let mut families =
+        families.filter(|key| redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1));
+    match redis.command(&["HGET", &families.next().expect("a family"), "turn"]) {
+        redis::Value::BulkString(bytes) => String::from_utf8(bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// RFC 9700 §4.14: rotation, once, however many requests come at the end of a token.
 #[test]
 fn many_requests_renew_once() {
@@ -275,15 +286,7 @@ fn many_requests_renew_once() {
     let alice = Person::log_in(&one, "alice");
     let there = alice.at(&two);
     assert_eq!((alice.call(), there.call()), (200, 200));
-    let family = redis
-        .keys("postern:refresh:*")
-        .into_iter()
-        .find(|key| redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1));
-    let family = family.expect("a family");
-    let turn = || match redis.command(&["HGET", &family, "turn"]) {
-        redis::Value::BulkString(bytes) => String::from_utf8(bytes).unwrap(),
-        other => panic!("{other:?}"),
-    };
+    let turn = || turn(&redis);
     assert_eq!(turn(), "0", "no renewal is due yet");
     std::thread::sleep(Duration::from_millis(8100));
     std::thread::scope(|scope| {
@@ -321,6 +324,31 @@ fn a_session_lasts_as_long_as_it_may_and_no_longer() {
         assert!(answer.all("set-cookie").is_empty(), "a new login's cookie may be there already");
         app.saw_nothing("the session is over");
     }
+}
+
+/// A token that ends with its login is the last one: no request tries to prolong it.
+#[test]
+fn what_cannot_be_prolonged_is_not_renewed() {
+    let app = Upstream::start();
+    let redis = Redis::start();
+    let setup = setup(&app)
+        .redis(&redis)
+        .set("issuing", "access_lifetime", "\"16s\"")
+        .set("issuing", "refresh_grace", "\"8s\"")
+        .set("issuing", "refresh_idle", "\"18s\"")
+        .set("issuing", "refresh_lifetime", "\"18s\"");
+    let gateway = Gateway::start(&setup);
+    let alice = Person::log_in(&gateway, "alice");
+    // The last two seconds of the first token, and then of the second, which ends with the login.
+    std::thread::sleep(Duration::from_millis(14_200));
+    assert_eq!(alice.call(), 200);
+    soon("it is renewed", || turn(&redis) == "1");
+    std::thread::sleep(Duration::from_millis(1900));
+    for _ in 0..3 {
+        assert_eq!(alice.call(), 200);
+    }
+    assert_eq!(turn(&redis), "1");
+    soon("the login ends", || alice.call() == 401);
 }
 
 /// A removed account's session ends with its access token.

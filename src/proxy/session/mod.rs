@@ -156,9 +156,6 @@ fn verified(
         }
     };
     verified.check_times(now).ok()?;
-    let lifetime = policy.issuing.as_ref()?.access_lifetime;
-    Some(Arc::new(Kept {
-        access: access.clone(),
-        renew_at: verified.expires_at.minus(renewal::ahead(lifetime)),
-    }))
+    let renew_at = renewal::due(policy.issuing.as_ref()?, verified.issued_at, verified.expires_at);
+    Some(Arc::new(Kept { access: access.clone(), renew_at }))
 }

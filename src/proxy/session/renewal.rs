@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::kept::{Kept, Outcome, Pilot};
 use super::verified;
 use crate::issuer::{BrowserSession, Rotation, SessionId};
+use crate::policy::Issuing;
 use crate::proxy::endpoint::errand::Errand;
 use crate::proxy::endpoint::refresh;
 use crate::proxy::{Gateway, Rejection};
@@ -24,10 +25,18 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a request whose token still counts waits for the next one.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long before its end a token is renewed, so that no request sets out with one that expires
-/// on its way.
-pub(super) fn ahead(lifetime: Duration) -> Duration {
-    (lifetime / 8).min(Duration::from_secs(60)).max(Duration::from_secs(1))
+/// From when on a token is renewed: ahead of its end, so that no request sets out with one that
+/// expires on its way. One that the end of its login has cut short cannot be prolonged: its end is
+/// the session's, and asking before that would be a rotation a request, for nothing.
+pub(super) fn due(issuing: &Issuing, at: Option<UnixTime>, expires_at: UnixTime) -> UnixTime {
+    let lifetime = issuing.access_lifetime;
+    // An idle time below a token's life cuts short as well, and is prolonged by a renewal.
+    let is_last =
+        lifetime <= issuing.refresh_idle && at.is_some_and(|at| expires_at < at.plus(lifetime));
+    if is_last {
+        return expires_at;
+    }
+    expires_at.minus((lifetime / 8).min(Duration::from_secs(60)).max(Duration::from_secs(1)))
 }
 
 /// Why there is no new token.
