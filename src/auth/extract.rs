@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use cookie::Cookie;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue};
 use thiserror::Error;
@@ -151,7 +150,8 @@ pub fn bearer(headers: &HeaderMap, bytes_max: usize) -> Result<Option<&str>, Ext
     }
 }
 
-/// Removes a cookie from every `Cookie` field; the other cookies keep their bytes and their order.
+/// Removes a cookie from every `Cookie` field, and each whose name others may take for it
+/// ([`visible`]); the other cookies keep their bytes and their order.
 pub fn remove_cookie(headers: &mut HeaderMap, name: &str) {
     let carries = |field: &HeaderValue| pairs(field.as_bytes()).any(|pair| is_cookie(pair, name));
     if !headers.get_all(COOKIE).iter().any(carries) {
@@ -197,9 +197,8 @@ pub fn cookie_value<'h>(
 ) -> Result<Option<&'h str>, ExtractError> {
     let mut found = None;
     for field in headers.get_all(COOKIE) {
-        let text = std::str::from_utf8(field.as_bytes()).map_err(|_| ExtractError::NotText)?;
-        for cookie in Cookie::split_parse(text).flatten().filter(|cookie| cookie.name() == name) {
-            let value = cookie.value_raw().ok_or(ExtractError::NotText)?;
+        for value in pairs(field.as_bytes()).filter_map(|pair| value_of(pair, name)) {
+            let value = std::str::from_utf8(value).map_err(|_| ExtractError::NotText)?;
             if found.replace(value).is_some() {
                 return Err(ExtractError::SeveralTokens);
             }
@@ -208,13 +207,33 @@ pub fn cookie_value<'h>(
     Ok(found.filter(|value| !value.is_empty()))
 }
 
+/// A cookie's name as its most lenient reader has it: without what is no visible ASCII at both
+/// ends, in whatever encoding. Browsers take a name byte for byte, so that one with a Unicode space
+/// before it is none that `__Host-` protects; many servers trim it off (PortSwigger 2025, "Cookie
+/// Chaos").
+#[must_use]
+pub fn visible(name: &[u8]) -> &[u8] {
+    let Some(start) = name.iter().position(u8::is_ascii_graphic) else { return &[] };
+    let end = name.iter().rposition(u8::is_ascii_graphic).map_or(start, |last| last + 1);
+    name.get(start..end).unwrap_or_default()
+}
+
 fn pairs(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     field.split(|byte| *byte == b';')
 }
 
+/// The value, where this is the cookie: its name byte for byte, as the browser keeps it, with
+/// nothing around it but space and tab (the only ASCII whitespace that a field value holds).
+fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    let (own, value) = pair.split_at_checked(equals)?;
+    let value = value.strip_prefix(b"=")?;
+    (own.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
+}
+
 fn is_cookie(pair: &[u8], name: &str) -> bool {
-    let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-    pair.get(..end).is_some_and(|own| own.trim_ascii() == name.as_bytes())
+    let own = pair.split(|byte| *byte == b'=').next();
+    own.is_some_and(|own| visible(own) == name.as_bytes())
 }
 
 /// One field without the cookie; `None` when nothing is left.

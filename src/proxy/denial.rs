@@ -10,13 +10,17 @@ use crate::observe::audit::{Event, Kind, Outcome};
 use crate::stream::Why;
 
 /// The event, where there is an audit log and the refusal is one of the person or the token (401,
-/// 403, 429) rather than of the request's form.
+/// 403, 429) rather than of the request's form. A session that is refused is one whether or not the
+/// browser is led to the login page; a person who comes without one is asked to log in, no more.
 pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
     let status = rejection.status();
-    let counts = matches!(
-        status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
-    );
+    let counts = match rejection {
+        Rejection::NoSession(refusal) if refusal.login.is_some() => refusal.reason != "no_token",
+        _ => matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        ),
+    };
     if !counts || has_its_own(rejection) || !trip.worker.gateway.audit.is_on() {
         return None;
     }
@@ -28,7 +32,12 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
     if let Some(user_agent) = &trip.user_agent {
         event = event.user_agent(&String::from_utf8_lossy(user_agent.as_bytes()));
     }
-    if let Rejection::Revoked(cause) = rejection {
+    let cause = match rejection {
+        Rejection::Revoked(cause) => Some(*cause),
+        Rejection::NoSession(refusal) => refusal.cause,
+        _ => None,
+    };
+    if let Some(cause) = cause {
         event = event.detail("cause", cause.reason());
     }
     Some(with_caller(event, &trip.ending.as_ref()?.measure))
@@ -38,6 +47,7 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
 fn has_its_own(rejection: &Rejection) -> bool {
     match rejection {
         Rejection::NotAccepted(_) => true,
+        Rejection::Shown(shown) => has_its_own(&shown.why),
         Rejection::Limited(limited) => limited.by == "login_limits",
         _ => false,
     }

@@ -1,14 +1,15 @@
 //! `[issuing.cookies]`: one opaque cookie, the tokens behind it, and who sees what of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
+use sqlx::ConnectOptions as _;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::h2::H2;
 use crate::harness::keys::Key;
 use crate::harness::person::{
-    CSRF, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in, users,
+    CSRF, HASH, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in, users,
 };
 use crate::harness::redis::Redis;
 use crate::harness::setup::{HOST, private};
@@ -44,7 +45,8 @@ fn a_login_gives_one_opaque_cookie_and_no_token() {
     assert!(!log.contains(&id) && !log.contains(&alice.token) && !log.contains(&alice.nonce));
 }
 
-/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none.
+/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none. PortSwigger 2025, "Cookie
+/// Chaos": a sibling host plants the name with a Unicode space before it.
 #[test]
 fn what_is_not_one_session_is_refused() {
     let app = Upstream::start();
@@ -69,6 +71,9 @@ fn what_is_not_one_session_is_refused() {
             (vec![cookie("")], 401),
             (vec![("Cookie", format!("__host-postern={id}"))], 401),
             (vec![("Cookie", format!("x{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("\u{a0}{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("\u{2000}{SESSION}={id}"))], 401),
+            (vec![("Cookie", format!("a=1; {SESSION}\u{85}={id}"))], 401),
             (vec![], 401),
         ],
         |(fields, status)| {
@@ -80,13 +85,53 @@ fn what_is_not_one_session_is_refused() {
         },
     );
     app.saw_nothing("no session");
-    let dead = gateway.get("/local/x").header("Cookie", &format!("{SESSION}=x")).send();
-    assert_eq!(cookie_of(&dead, SESSION).as_deref(), Some(""), "it is taken back");
+    let dead = gateway.get("/local/x").header("Cookie", &format!("{SESSION}=x"));
+    assert!(dead.send().all("set-cookie").is_empty(), "it may arrive after a new login");
+    let page = dead.header("Sec-Fetch-Mode", "navigate").send().expect(303);
+    assert_eq!(cookie_of(&page, SESSION).as_deref(), Some(""), "it is taken back");
+    // Planted beside the session it neither takes its place nor locks anybody out.
+    let planted = format!("\u{2000}{SESSION}=evil; \u{a0}{CSRF}=evil");
+    alice.request("GET", "/local/x").header("Cookie", &planted).send().expect(200);
+    assert_eq!(app.last().header("cookie"), None);
+    alice.script("POST", "/local/x").header("Cookie", &planted).send().expect(200);
+    app.forget();
     // A route for another issuer's tokens does not look at it, nor does a bad one harm there.
     alice.request("GET", "/main/x").send().refused(401);
     let other = alice.request("GET", "/main/x").header("Authorization", &bearer).send();
     other.expect(200);
     assert_eq!(app.last().header("cookie"), None);
+}
+
+/// R40: each invented id is a question to the store, and a failed attempt. A browser that goes on
+/// with the cookie of a session that is over fails once, and is not locked out.
+#[test]
+fn guessing_sessions_is_bounded() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&setup(&app).set("auth_failures", "rate", "\"5/1h\""));
+    let alice = Person::log_in(&gateway, "alice");
+    assert_eq!(alice.call(), 200);
+    app.forget();
+    let invented = |n: u8| format!("{}{}", char::from(b'a' + n), "A".repeat(42));
+    let ask = |target: &str, id: &str| {
+        gateway.get(target).header("Cookie", &format!("{SESSION}={id}")).send().status
+    };
+    for _ in 0..10 {
+        assert_eq!(ask("/local/x", &invented(0)), 401, "counted once");
+        assert_eq!(ask("/local/x", "malformed"), 401, "counted once");
+    }
+    assert_eq!(ask("/_postern/sessions", &invented(1)), 401);
+    assert_eq!(ask("/optional/x", &invented(2)), 401);
+    let leaving = Person::with_session(&gateway, invented(3));
+    leaving.script("POST", "/_postern/logout").send().refused(401);
+    let late = Person::with_session(&gateway, invented(4));
+    for target in ["/local/x", "/optional/x", "/_postern/sessions"] {
+        assert_eq!(ask(target, &late.session), 429, "{target}");
+    }
+    let answer = late.script("POST", "/_postern/logout").send().refused(429);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(ask("/local/x", &invented(0)), 401, "the store is not asked");
+    app.saw_nothing("no session");
+    assert_eq!(alice.call(), 200, "whoever is remembered asks nothing of the store");
 }
 
 /// Design: "Postern's cookies never forwarded", public routes, preflights and upgrades included.
@@ -99,7 +144,8 @@ fn no_upstream_sees_or_sets_them() {
             None => "200 OK",
         };
         let nameless = format!("={CSRF}=evil");
-        let fields = [("Set-Cookie", "own=1"), ("Set-Cookie", &evil), ("Set-Cookie", &nameless)];
+        let spaced = format!("\u{a0}{SESSION}=evil");
+        let fields = ["own=1", &evil, &nameless, &spaced].map(|line| ("Set-Cookie", line));
         reply(stream, status, &fields, "");
         After::Close
     });
@@ -129,7 +175,8 @@ fn no_upstream_sees_or_sets_them() {
         ],
         |(what, request, status)| {
             app.forget();
-            let answer = request.header("Cookie", "own=1; b=\"2 3\"").send();
+            let live = format!("own=1; \u{2000}{SESSION}={}; b=\"2 3\"", alice.session);
+            let answer = request.header("Cookie", &live).send();
             assert_eq!(answer.status, status, "{what}");
             assert_eq!(app.last().header("cookie"), Some("own=1; b=\"2 3\""), "{what}");
             assert_eq!(answer.all("set-cookie"), ["own=1"], "{what}");
@@ -214,6 +261,17 @@ fn a_session_that_was_ended_is_over_everywhere() {
     alice.at(&two).request("GET", "/local/x").send().refused(401);
 }
 
+/// How often the only family has rotated.
+fn turn(redis: &Redis) -> String {
+    let families = redis.keys("postern:refresh:*").into_iter();
+    let mut families =
+        families.filter(|key| redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1));
+    match redis.command(&["HGET", &families.next().expect("a family"), "turn"]) {
+        redis::Value::BulkString(bytes) => String::from_utf8(bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// RFC 9700 §4.14: rotation, once, however many requests come at the end of a token.
 #[test]
 fn many_requests_renew_once() {
@@ -228,15 +286,7 @@ fn many_requests_renew_once() {
     let alice = Person::log_in(&one, "alice");
     let there = alice.at(&two);
     assert_eq!((alice.call(), there.call()), (200, 200));
-    let family = redis
-        .keys("postern:refresh:*")
-        .into_iter()
-        .find(|key| redis.command(&["HEXISTS", key, "turn"]) == redis::Value::Int(1));
-    let family = family.expect("a family");
-    let turn = || match redis.command(&["HGET", &family, "turn"]) {
-        redis::Value::BulkString(bytes) => String::from_utf8(bytes).unwrap(),
-        other => panic!("{other:?}"),
-    };
+    let turn = || turn(&redis);
     assert_eq!(turn(), "0", "no renewal is due yet");
     std::thread::sleep(Duration::from_millis(8100));
     std::thread::scope(|scope| {
@@ -271,9 +321,34 @@ fn a_session_lasts_as_long_as_it_may_and_no_longer() {
         std::thread::sleep(Duration::from_millis(3000));
         app.forget();
         let answer = alice.request("GET", "/local/x").send().refused(401);
-        assert_eq!(cookie_of(&answer, SESSION).as_deref(), Some(""));
+        assert!(answer.all("set-cookie").is_empty(), "a new login's cookie may be there already");
         app.saw_nothing("the session is over");
     }
+}
+
+/// A token that ends with its login is the last one: no request tries to prolong it.
+#[test]
+fn what_cannot_be_prolonged_is_not_renewed() {
+    let app = Upstream::start();
+    let redis = Redis::start();
+    let setup = setup(&app)
+        .redis(&redis)
+        .set("issuing", "access_lifetime", "\"16s\"")
+        .set("issuing", "refresh_grace", "\"8s\"")
+        .set("issuing", "refresh_idle", "\"18s\"")
+        .set("issuing", "refresh_lifetime", "\"18s\"");
+    let gateway = Gateway::start(&setup);
+    let alice = Person::log_in(&gateway, "alice");
+    // The last two seconds of the first token, and then of the second, which ends with the login.
+    std::thread::sleep(Duration::from_millis(14_200));
+    assert_eq!(alice.call(), 200);
+    soon("it is renewed", || turn(&redis) == "1");
+    std::thread::sleep(Duration::from_millis(1900));
+    for _ in 0..3 {
+        assert_eq!(alice.call(), 200);
+    }
+    assert_eq!(turn(&redis), "1");
+    soon("the login ends", || alice.call() == 401);
 }
 
 /// A removed account's session ends with its access token.
@@ -290,6 +365,47 @@ fn a_removed_account_has_no_session() {
     private(&gateway.dir.path().join("users"), users(&["mallory"]).as_bytes());
     soon("the session ends", || alice.call() == 401);
     assert!(alice.call() == 401);
+}
+
+/// A token that still counts waits for no database: not for the one that hangs, nor for the next try.
+#[test]
+fn a_slow_account_database_holds_up_no_good_token() {
+    let app = Upstream::start();
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("app.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut database = runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        options.create_if_missing(true).connect().await.unwrap()
+    });
+    let mut run = |statements: String| {
+        let statements = sqlx::raw_sql(sqlx::AssertSqlSafe(statements));
+        runtime.block_on(statements.execute(&mut database)).unwrap();
+    };
+    run(format!(
+        "CREATE TABLE users (id INTEGER, name TEXT, password_hash TEXT);
+         INSERT INTO users VALUES (12, 'alice', '{HASH}');"
+    ));
+    let query = "\"SELECT id, password_hash FROM users WHERE name = $1\"";
+    let setup = setup(&app)
+        .set("issuing", "access_lifetime", "\"24s\"")
+        .unset("issuing.users", "file")
+        .set("issuing.users", "sql.url", &format!("\"sqlite:{}\"", path.display()))
+        .set("issuing.users", "sql.query", query);
+    let gateway = Gateway::start(&setup);
+    let alice = Person::log_in(&gateway, "alice");
+    assert_eq!(alice.call(), 200);
+    // The last three seconds of the token, in which it is renewed.
+    std::thread::sleep(Duration::from_millis(21_500));
+    run("BEGIN EXCLUSIVE".to_owned());
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_eq!(alice.call(), 200);
+        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    }
+    run("COMMIT".to_owned());
+    std::thread::sleep(Duration::from_millis(3500));
+    soon("it goes on", || alice.call() == 200);
 }
 
 /// R44: what cannot be asked is refused, and is not the end of the session.

@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
+use crate::audit::{audited, log};
 use crate::harness::client::{Answer, Request};
-use crate::harness::each;
 use crate::harness::gateway::Gateway;
 use crate::harness::person::{
     CSRF, ORIGIN, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in,
 };
 use crate::harness::upstream::Upstream;
+use crate::harness::{each, soon};
 
 /// An open login page.
 struct Page {
@@ -275,4 +278,34 @@ fn a_refused_login_is_told_on_the_page() {
     assert!(try_log_in(&gateway, "alice", "wrong", "").refused(401).body.len() < 200, "JSON");
     let log = gateway.output();
     assert!(log.contains("login_refused") && !log.contains("wrong"));
+}
+
+/// ASVS 5.0 16.3.2: a session that is refused is a denial, though its page is led to the login; a
+/// login that is refused is written once, with or without a page.
+#[test]
+fn the_audit_log_has_what_pages_are_refused() {
+    let app = Upstream::start();
+    let gateway = Gateway::start(&audited(setup(&app)));
+    let alice = Person::log_in(&gateway, "alice");
+    assert_eq!(alice.call(), 200);
+    gateway.revoke(&json!({ "sub": "alice", "of_issuer": "https://login.test" })).expect(201);
+    app.forget();
+    let navigate = ("Sec-Fetch-Mode", "navigate");
+    gateway.get("/local/x").header(navigate.0, navigate.1).send().expect(303);
+    Page::open(&gateway, "").send(&gateway, &[("username", "mallory"), ("password", "x")]);
+    let refused = alice.request("GET", "/local/x").header(navigate.0, navigate.1);
+    let refused = refused.send().expect(303);
+    app.saw_nothing("revoked");
+    let id = refused.header("x-request-id").unwrap();
+    let of = |event: &str| -> Vec<Value> {
+        let lines = log(&gateway.dir).into_iter();
+        lines.filter(|line| line["event"] == event && line["outcome"] == "refused").collect()
+    };
+    soon("the denial is written", || of("denial").iter().any(|line| line["request_id"] == id));
+    let denials = of("denial");
+    assert_eq!(denials.len(), 1, "{denials:?}");
+    for (name, value) in [("reason", "revoked"), ("cause", "revoked_sub"), ("subject", "alice")] {
+        assert_eq!(denials[0][name], value, "{name} in {denials:?}");
+    }
+    assert_eq!(of("login").len(), 1);
 }

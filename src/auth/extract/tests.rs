@@ -78,6 +78,7 @@ fn cookie_and_query_where_the_route_says_so() {
     );
     assert_eq!(all(&[("cookie", "session=")], None), Ok(None), "left behind by a logout");
     assert_eq!(all(&[("cookie", "Session=t; xsession=t; session2=t")], Some("Token=t")), Ok(None));
+    assert_eq!(all(&[("cookie", "\tsession\t = t\t;a")], None), found("t", Origin::Cookie));
     let none = TokenSource::default();
     let fields = headers(&[("cookie", "session=t")]);
     assert_eq!(token(&fields, Some("token=t"), &none, MAX), Ok(None));
@@ -103,6 +104,39 @@ fn more_than_one_token_is_refused() {
         all(&[], Some(&format!("token={}", "a".repeat(MAX + 1)))),
         Err(ExtractError::TooLong)
     );
+}
+
+/// Source: PortSwigger 2025, "Cookie Chaos": to a browser a name with a Unicode space before it is
+/// another name, which `__Host-` does not protect. It is never read as ours, and never passed on to
+/// whoever would.
+#[test]
+fn a_name_with_other_spaces_is_another_name() {
+    for space in ["\u{85}", "\u{a0}", "\u{2000}", "\u{3000}", "\u{feff}", "\u{200b}"] {
+        for name in [format!("{space}session"), format!("session{space}")] {
+            let alone = format!("a=1; {name}=t");
+            assert_eq!(all(&[("cookie", &alone)], None), Ok(None), "{alone:?}");
+            let beside = format!("{name}=planted; session=t");
+            let found = Ok(Some(("t".to_owned(), Origin::Cookie)));
+            assert_eq!(all(&[("cookie", &beside)], None), found, "{beside:?}");
+            let mut headers = headers(&[("cookie", &alone), ("cookie", &beside)]);
+            remove_cookie(&mut headers, "session");
+            assert!(headers.get_all(COOKIE).iter().eq(["a=1"]), "{name:?}");
+        }
+    }
+}
+
+/// Only the cookie that is looked for has to be text.
+#[test]
+fn a_foreign_cookie_may_be_any_bytes() {
+    let source = TokenSource { cookie: Some("session".into()), ..TokenSource::default() };
+    let of = |field: &[u8]| {
+        let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(field).unwrap())]);
+        let found = token(&headers, None, &source, MAX);
+        found.map(|found| found.map(|found| found.token.into_owned()))
+    };
+    assert_eq!(of(b"a=\xff; session=t; \xfe=1"), Ok(Some("t".to_owned())));
+    assert_eq!(of(b"\xa0session=x; session=t"), Ok(Some("t".to_owned())), "Latin-1");
+    assert_eq!(of(b"session=\xff"), Err(ExtractError::NotText));
 }
 
 #[test]

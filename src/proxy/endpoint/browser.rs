@@ -26,8 +26,8 @@ use crate::proxy::csrf::{not_contradicted, session};
 use crate::proxy::forward::Inbound;
 use crate::proxy::head::Head;
 use crate::proxy::measure::Decision;
-use crate::proxy::session::NoSession;
 use crate::proxy::session::return_to::own_page;
+use crate::proxy::session::{NoSession, may_be_asked, note_nobodys};
 use crate::proxy::{Rejection, Trip};
 use crate::secret::Secret;
 use crate::time::UnixTime;
@@ -208,7 +208,7 @@ async fn leave(
 /// # Errors
 ///
 /// 403 without the session's own token; 401 when the session is over already, with the cookies
-/// taken back all the same; 503 when it was not confirmed.
+/// taken back all the same; 429; 503 when it was not confirmed.
 pub(super) async fn end(
     trip: &mut Trip,
     call: Call<'_>,
@@ -232,13 +232,21 @@ pub(super) async fn end(
         None
     };
     let errand = Errand::of(trip, &parts.headers)?;
-    match login_behind(&errand, cookie).await? {
+    let login =
+        if may_be_asked(trip, cookie)? { login_behind(&errand, cookie).await? } else { None };
+    match login {
         Some(login) => leave(trip, &errand, &login, cookie, all).await?,
         None => {
+            note_nobodys(trip, cookie);
             let login = place.and_then(|place| HeaderValue::try_from(place).ok());
             let clear = Some(cookies.clear_session());
             let reason = "session_unknown";
-            return Err(Rejection::NoSession(Box::new(NoSession { reason, login, clear })));
+            return Err(Rejection::NoSession(Box::new(NoSession {
+                reason,
+                cause: None,
+                login,
+                clear,
+            })));
         }
     }
     trip.decide(Decision::Allowed("logout"));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use moka::sync::Cache;
 use tokio::sync::watch;
 
@@ -20,6 +21,13 @@ const ENTRY_BYTES: usize = 500;
 const IDLE: Duration = Duration::from_secs(15 * 60);
 /// Most sessions that are being renewed at once; above it, 503.
 const RENEWALS_MAX: usize = 10_000;
+/// How long a renewal that failed is not tried again.
+const REST: Duration = Duration::from_secs(1);
+/// How long it is remembered that there is no session behind a cookie. An id is random: one that
+/// nobody had is nobody's later.
+const NOBODYS: Duration = Duration::from_secs(30);
+/// Most cookies that are remembered so.
+const NOBODYS_MAX: u64 = 10_000;
 
 type Entries = Cache<Box<str>, Arc<Kept>, foldhash::quality::RandomState>;
 
@@ -42,6 +50,8 @@ pub struct Kept {
 pub struct Sessions {
     entries: Entries,
     renewals: Mutex<HashMap<Box<str>, Landing>>,
+    resting: Cache<Box<str>, &'static str>,
+    nobodys: Cache<Box<[u8]>, ()>,
 }
 
 impl Default for Sessions {
@@ -51,7 +61,10 @@ impl Default for Sessions {
             .weigher(weight)
             .time_to_idle(IDLE)
             .build_with_hasher(foldhash::quality::RandomState::default());
-        Self { entries, renewals: Mutex::default() }
+        let nobodys = Cache::builder().max_capacity(NOBODYS_MAX).time_to_live(NOBODYS).build();
+        let most = RENEWALS_MAX as u64;
+        let resting = Cache::builder().max_capacity(most).time_to_live(REST).build();
+        Self { entries, renewals: Mutex::default(), resting, nobodys }
     }
 }
 
@@ -65,6 +78,17 @@ impl Sessions {
     /// Forgets a session: it was ended, or is refused.
     pub fn forget(&self, cookie: &str) {
         self.entries.invalidate(cookie);
+    }
+
+    /// Whether it was found a moment ago that there is no session behind this cookie.
+    pub(super) fn is_nobodys(&self, cookie: &str) -> bool {
+        self.nobodys.contains_key(digest(&SHA256, cookie.as_bytes()).as_ref())
+    }
+
+    /// Notes that there is none; whether that is news.
+    pub(super) fn note_nobodys(&self, cookie: &str) -> bool {
+        let name: Box<[u8]> = digest(&SHA256, cookie.as_bytes()).as_ref().into();
+        self.nobodys.entry(name).or_insert(()).is_fresh()
     }
 
     pub(super) fn remember(&self, cookie: &str, kept: Arc<Kept>, remembers: bool) -> Arc<Kept> {
@@ -87,6 +111,16 @@ impl Sessions {
         let (pilot, landing) = watch::channel(None);
         renewals.insert(cookie.into(), landing.clone());
         Some((landing, Some(pilot)))
+    }
+
+    /// Why the renewal that was tried a moment ago came to nothing.
+    pub(super) fn rests(&self, cookie: &str) -> Option<&'static str> {
+        self.resting.get(cookie)
+    }
+
+    /// The renewal came to nothing, and is not tried again at once.
+    pub(super) fn rest(&self, cookie: &str, why: &'static str) {
+        self.resting.insert(cookie.into(), why);
     }
 
     /// The renewal is over, however it ended.
@@ -132,6 +166,25 @@ mod tests {
         assert!(sessions.get("A", UnixTime(99)).is_none(), "another cookie");
         sessions.forget("a");
         assert!(sessions.get("a", UnixTime(99)).is_none());
+    }
+
+    #[test]
+    fn what_failed_rests_for_a_while() {
+        let sessions = Sessions::default();
+        sessions.rest("a", "accounts_unavailable");
+        assert_eq!(sessions.rests("a"), Some("accounts_unavailable"));
+        assert_eq!(sessions.rests("b"), None);
+        std::thread::sleep(REST + Duration::from_millis(100));
+        assert_eq!(sessions.rests("a"), None);
+    }
+
+    #[test]
+    fn a_cookie_without_a_session_is_news_once() {
+        let sessions = Sessions::default();
+        assert!(!sessions.is_nobodys("a"));
+        assert!(sessions.note_nobodys("a"));
+        assert!(!sessions.note_nobodys("a"));
+        assert!(sessions.is_nobodys("a") && !sessions.is_nobodys("b"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use http::request::Parts;
 pub use self::kept::{Kept, Sessions};
 pub use self::refusal::{NoSession, refuse};
 use self::renewal::{Failed, Renewal};
+use super::authenticate::{may_fail, note_failure};
 use super::csrf::session::Asked;
 use super::endpoint::errand::Errand;
 use super::forward::Inbound;
@@ -35,8 +36,8 @@ use crate::time::UnixTime;
 ///
 /// # Errors
 ///
-/// [`Rejection::NoSession`] when there is no such session (any more); 503 when that cannot be
-/// asked, or the account cannot.
+/// [`Rejection::NoSession`] when there is no such session (any more); 429 for a client that has
+/// tried too many; 503 when that cannot be asked, or the account cannot.
 pub(super) async fn access_token(
     trip: &Trip,
     headers: &HeaderMap,
@@ -62,22 +63,51 @@ async fn ask(
     now: UnixTime,
 ) -> Result<Arc<Kept>, Rejection> {
     let gateway = &trip.worker.gateway;
-    let id = SessionId::parse(cookie).ok_or_else(|| Rejection::no_session("session_malformed"))?;
+    let Some(id) = SessionId::parse(cookie) else {
+        note_nobodys(trip, cookie);
+        return Err(Rejection::no_session("session_malformed"));
+    };
+    if !may_be_asked(trip, cookie)? {
+        return Err(Rejection::no_session("session_unknown"));
+    }
     let errand = Errand::of(trip, headers)?;
     let found = errand.families.session(&id, now).await;
     let found = found.map_err(|error| errand.unavailable(&error))?;
-    let session = found.ok_or_else(|| Rejection::no_session("session_unknown"))?;
+    let Some(session) = found else {
+        note_nobodys(trip, cookie);
+        return Err(Rejection::no_session("session_unknown"));
+    };
     let standing = standing(trip, &session, now);
     if let Some(kept) = &standing
         && now < kept.renew_at
     {
         return Ok(gateway.sessions.remember(cookie, kept.clone(), trip.policy.check_blocklist));
     }
-    match (Renewal { errand, id }).once(cookie).await {
-        Ok(kept) => Ok(kept),
-        Err(Failed::Over(reason)) => Err(Rejection::no_session(reason)),
-        // What has not expired yet counts for as long as it does.
-        Err(Failed::Unavailable(why)) => standing.ok_or(Rejection::Unavailable(why)),
+    (Renewal { errand, id }).once(cookie, standing).await.map_err(|failed| match failed {
+        Failed::Over(reason) => Rejection::no_session(reason),
+        Failed::Unavailable(why) => Rejection::Unavailable(why),
+    })
+}
+
+/// Whether the store is to be asked for the session behind a cookie: each answer costs a round trip,
+/// so that inventing ids is guessing like any other (`[auth_failures]`). `false` when it has just
+/// said that there is none.
+///
+/// # Errors
+///
+/// 429.
+pub(super) fn may_be_asked(trip: &Trip, cookie: &str) -> Result<bool, Rejection> {
+    if trip.worker.gateway.sessions.is_nobodys(cookie) {
+        return Ok(false);
+    }
+    may_fail(trip).map(|()| true)
+}
+
+/// Notes that there is no session behind a cookie. Counted once: a browser whose session is over
+/// asks for a page and all that is in it.
+pub(super) fn note_nobodys(trip: &Trip, cookie: &str) {
+    if trip.worker.gateway.sessions.note_nobodys(cookie) {
+        note_failure(trip);
     }
 }
 
@@ -126,9 +156,6 @@ fn verified(
         }
     };
     verified.check_times(now).ok()?;
-    let lifetime = policy.issuing.as_ref()?.access_lifetime;
-    Some(Arc::new(Kept {
-        access: access.clone(),
-        renew_at: verified.expires_at.minus(renewal::ahead(lifetime)),
-    }))
+    let renew_at = renewal::due(policy.issuing.as_ref()?, verified.issued_at, verified.expires_at);
+    Some(Arc::new(Kept { access: access.clone(), renew_at }))
 }

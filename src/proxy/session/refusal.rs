@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::auth::extract::cookie_value;
+use crate::blocklist::Cause;
 use crate::policy::Route;
 use crate::policy::cookies::Cookies;
 use crate::proxy::head::Head;
@@ -26,6 +27,8 @@ const IN_QUERY: &AsciiSet =
 pub struct NoSession {
     /// Why, for the log.
     pub reason: &'static str,
+    /// By which entry of the blocklist, where it is on that.
+    pub cause: Option<Cause>,
     /// Where a browser goes instead of being told 401.
     pub login: Option<HeaderValue>,
     /// The `Set-Cookie` that takes back a cookie whose session is over.
@@ -43,12 +46,16 @@ impl NoSession {
 impl Rejection {
     /// 401 for a session that there is not (any more).
     pub(super) fn no_session(reason: &'static str) -> Self {
-        Self::NoSession(Box::new(NoSession { reason, login: None, clear: None }))
+        Self::NoSession(Box::new(NoSession { reason, cause: None, login: None, clear: None }))
     }
 }
 
 /// The refusal as a browser needs it: a person who opens a page without a session is shown where
-/// to log in, and a cookie without a session is taken back. A refused bearer token stays refused.
+/// to log in, and a cookie without a session is taken back with that. A refused bearer token stays
+/// refused.
+///
+/// No other answer takes a cookie back: that of a script's request which set out before a new login
+/// may arrive after it, and would take the new cookie.
 #[must_use]
 pub fn refuse(
     trip: &Trip,
@@ -66,14 +73,12 @@ pub fn refuse(
     if let (Rejection::Revoked(_), Some(session)) = (&rejection, session) {
         trip.worker.gateway.sessions.forget(session);
     }
+    let Some(login) = login(trip, head, parts, cookies) else { return rejection };
     let is_over = matches!(rejection, Rejection::NoSession(_));
-    let login = login(trip, head, parts, cookies);
-    if login.is_none() && !is_over {
-        return rejection;
-    }
     Rejection::NoSession(Box::new(NoSession {
         reason: rejection.reason(),
-        login,
+        cause: if let Rejection::Revoked(cause) = rejection { Some(cause) } else { None },
+        login: Some(login),
         clear: is_over.then(|| cookies.clear_session()),
     }))
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use tokio::time::timeout;
 
 use super::kept::{Kept, Outcome, Pilot};
 use super::verified;
 use crate::issuer::{BrowserSession, Rotation, SessionId};
+use crate::policy::Issuing;
 use crate::proxy::endpoint::errand::Errand;
 use crate::proxy::endpoint::refresh;
 use crate::proxy::{Gateway, Rejection};
@@ -20,10 +22,21 @@ use crate::time::UnixTime;
 /// How long what was read of a session may lie before it is read again: far less than any grace.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long before its end a token is renewed, so that no request sets out with one that expires
-/// on its way.
-pub(super) fn ahead(lifetime: Duration) -> Duration {
-    (lifetime / 8).min(Duration::from_secs(60)).max(Duration::from_secs(1))
+/// How long a request whose token still counts waits for the next one.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// From when on a token is renewed: ahead of its end, so that no request sets out with one that
+/// expires on its way. One that the end of its login has cut short cannot be prolonged: its end is
+/// the session's, and asking before that would be a rotation a request, for nothing.
+pub(super) fn due(issuing: &Issuing, at: Option<UnixTime>, expires_at: UnixTime) -> UnixTime {
+    let lifetime = issuing.access_lifetime;
+    // An idle time below a token's life cuts short as well, and is prolonged by a renewal.
+    let is_last =
+        lifetime <= issuing.refresh_idle && at.is_some_and(|at| expires_at < at.plus(lifetime));
+    if is_last {
+        return expires_at;
+    }
+    expires_at.minus((lifetime / 8).min(Duration::from_secs(60)).max(Duration::from_secs(1)))
 }
 
 /// Why there is no new token.
@@ -65,25 +78,48 @@ impl Drop for Flight {
 }
 
 impl Renewal {
-    /// Renews, or waits for whoever does.
-    pub(super) async fn once(self, cookie: &str) -> Outcome {
+    /// Renews, or waits for whoever does. What has not expired yet (`standing`) counts for as long
+    /// as it does: with it nobody waits for somebody else's renewal, nor for long for an own.
+    pub(super) async fn once(self, cookie: &str, standing: Option<Arc<Kept>>) -> Outcome {
         const BUSY: Failed = Failed::Unavailable("session_busy");
         let gateway = self.errand.worker.gateway.clone();
-        let (mut landing, pilot) = gateway.sessions.board(cookie).ok_or(BUSY)?;
-        if let Some(pilot) = pilot {
-            let flight = Flight { gateway, cookie: cookie.into(), pilot };
-            // On its own: a client that hangs up must not leave it half done.
-            tokio::spawn(self.fly(flight));
+        if let Some(why) = gateway.sessions.rests(cookie) {
+            return standing.ok_or(Failed::Unavailable(why));
         }
-        let outcome = landing.wait_for(Option::is_some).await;
-        outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(BUSY))
+        let Some((mut landing, pilot)) = gateway.sessions.board(cookie) else {
+            return standing.ok_or(BUSY);
+        };
+        match (pilot, &standing) {
+            (Some(pilot), _) => {
+                let flight = Flight { gateway, cookie: cookie.into(), pilot };
+                // On its own: a client that hangs up must not leave it half done.
+                tokio::spawn(self.fly(flight));
+            }
+            (None, Some(standing)) => return Ok(standing.clone()),
+            (None, None) => {}
+        }
+        let landed = async {
+            let outcome = landing.wait_for(Option::is_some).await;
+            outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(BUSY))
+        };
+        let Some(standing) = standing else { return landed.await };
+        match timeout(PATIENCE, landed).await {
+            Ok(Ok(kept)) => Ok(kept),
+            Ok(Err(Failed::Over(why))) => Err(Failed::Over(why)),
+            Ok(Err(Failed::Unavailable(_))) | Err(_) => Ok(standing),
+        }
     }
 
     async fn fly(self, flight: Flight) {
         let outcome = self.renew(UnixTime::now()).await;
-        if let Ok(kept) = &outcome {
-            let remembers = self.errand.policy.check_blocklist;
-            flight.gateway.sessions.remember(&flight.cookie, kept.clone(), remembers);
+        let sessions = &flight.gateway.sessions;
+        match &outcome {
+            Ok(kept) => {
+                let remembers = self.errand.policy.check_blocklist;
+                sessions.remember(&flight.cookie, kept.clone(), remembers);
+            }
+            Err(Failed::Unavailable(why)) => sessions.rest(&flight.cookie, why),
+            Err(Failed::Over(_)) => {}
         }
         flight.pilot.send_replace(Some(outcome));
     }

@@ -15,7 +15,8 @@ pub const CSRF: &str = "__Host-postern-csrf";
 pub const ORIGIN: &str = "https://api.test";
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse battery staple";
-const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$hAlnqdCCagEFsgGoOO0IWQ$\
+/// Its hash.
+pub const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$hAlnqdCCagEFsgGoOO0IWQ$\
                     XDf/Ze9NyK1uymdavPeAzqKOhe+KKXq4npHfUA7xgBg";
 
 /// A users file with these accounts.
