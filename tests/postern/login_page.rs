@@ -114,7 +114,11 @@ fn a_login_leads_back_to_where_it_was_asked_for() {
     assert_eq!(answer.header("location"), Some("/public/bye"));
     assert_eq!(cookie_of(&answer, SESSION).as_deref(), Some(""));
     assert_eq!(answer.header("clear-site-data"), Some("\"cache\""));
-    assert_eq!(out.send().expect(303).header("location"), Some("/public/bye"), "a second time");
+    let again = out.send().expect(303);
+    assert_eq!(again.header("location"), Some("/public/bye"), "a second time");
+    for name in [SESSION, CSRF] {
+        assert_eq!(cookie_of(&again, name).as_deref(), Some(""), "{name}");
+    }
     assert_eq!(alice.call(), 401);
 }
 
