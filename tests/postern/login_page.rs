@@ -308,7 +308,7 @@ fn the_audit_log_has_what_pages_are_refused() {
     soon("the denial is written", || of("denial").iter().any(|line| line["request_id"] == id));
     let denials = of("denial");
     assert_eq!(denials.len(), 1, "{denials:?}");
-    for (name, value) in [("reason", "revoked"), ("cause", "revoked_sub"), ("subject", "alice")] {
+    for (name, value) in [("reason", "revoked"), ("cause", "revoked_sid"), ("subject", "alice")] {
         assert_eq!(denials[0][name], value, "{name} in {denials:?}");
     }
     assert_eq!(of("login").len(), 1);
