@@ -276,7 +276,7 @@ impl Rejection {
             }
             Self::NoSession(refusal) => {
                 headers.extend(refusal.login.clone().map(|login| (LOCATION, login)));
-                headers.extend(refusal.clear.clone().map(|cookie| (SET_COOKIE, cookie)));
+                headers.extend(refusal.clear.iter().map(|cookie| (SET_COOKIE, cookie.clone())));
             }
             Self::BadRequest(_) | Self::BodyBroken | Self::BodyTimeout | Self::BodyTooLarge => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));

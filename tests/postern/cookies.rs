@@ -45,8 +45,8 @@ fn a_login_gives_one_opaque_cookie_and_no_token() {
     assert!(!log.contains(&id) && !log.contains(&alice.token) && !log.contains(&alice.nonce));
 }
 
-/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none. PortSwigger 2025, "Cookie
-/// Chaos": a sibling host plants the name with a Unicode space before it.
+/// Cookie tossing (RFC 6265bis §8.6), R14, RFC 6750 §2: one token, or none. PortSwigger 2025,
+/// "Cookie Chaos": a sibling host plants the name with a Unicode space before it.
 #[test]
 fn what_is_not_one_session_is_refused() {
     let app = Upstream::start();
@@ -367,7 +367,8 @@ fn a_removed_account_has_no_session() {
     assert!(alice.call() == 401);
 }
 
-/// A token that still counts waits for no database: not for the one that hangs, nor for the next try.
+/// A token that still counts waits for no database: neither for one that hangs nor for the next
+/// try.
 #[test]
 fn a_slow_account_database_holds_up_no_good_token() {
     let app = Upstream::start();

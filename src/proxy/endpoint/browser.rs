@@ -239,7 +239,7 @@ pub(super) async fn end(
         None => {
             note_nobodys(trip, cookie);
             let login = place.and_then(|place| HeaderValue::try_from(place).ok());
-            let clear = Some(cookies.clear_session());
+            let clear = cookies.clear().into();
             let reason = "session_unknown";
             return Err(Rejection::NoSession(Box::new(NoSession {
                 reason,

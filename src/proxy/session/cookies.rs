@@ -135,8 +135,8 @@ mod tests {
     }
 
     /// Sources: session fixation through an upstream's answer (CWE-384); nameless cookies, which
-    /// browsers before 2022 sent back so that they passed for `__Host-` (RFC 6265bis §5.6); Unicode's
-    /// spaces around a name (PortSwigger 2025, "Cookie Chaos").
+    /// browsers before 2022 sent back so that they passed for `__Host-` (RFC 6265bis §5.6);
+    /// Unicode's spaces around a name (PortSwigger 2025, "Cookie Chaos").
     #[test]
     fn no_upstream_sets_them() {
         let foreign = ["a=1; Path=/", "x__Host-postern=1", "b=__Host-postern=1", "=c", ""];

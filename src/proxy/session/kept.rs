@@ -168,13 +168,13 @@ mod tests {
         assert!(sessions.get("a", UnixTime(99)).is_none());
     }
 
-    #[test]
-    fn what_failed_rests_for_a_while() {
+    #[tokio::test]
+    async fn what_failed_rests_for_a_while() {
         let sessions = Sessions::default();
         sessions.rest("a", "accounts_unavailable");
         assert_eq!(sessions.rests("a"), Some("accounts_unavailable"));
         assert_eq!(sessions.rests("b"), None);
-        std::thread::sleep(REST + Duration::from_millis(100));
+        tokio::time::sleep(REST + Duration::from_millis(100)).await;
         assert_eq!(sessions.rests("a"), None);
     }
 

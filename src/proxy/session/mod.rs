@@ -89,9 +89,9 @@ async fn ask(
     })
 }
 
-/// Whether the store is to be asked for the session behind a cookie: each answer costs a round trip,
-/// so that inventing ids is guessing like any other (`[auth_failures]`). `false` when it has just
-/// said that there is none.
+/// Whether the store is to be asked for the session behind a cookie: each answer costs a round
+/// trip, so that inventing ids is guessing like any other (`[auth_failures]`). `false` when it has
+/// just said that there is none.
 ///
 /// # Errors
 ///

@@ -31,8 +31,8 @@ pub struct NoSession {
     pub cause: Option<Cause>,
     /// Where a browser goes instead of being told 401.
     pub login: Option<HeaderValue>,
-    /// The `Set-Cookie` that takes back a cookie whose session is over.
-    pub clear: Option<HeaderValue>,
+    /// The `Set-Cookie`s that take back what belongs to a session that is over.
+    pub clear: Vec<HeaderValue>,
 }
 
 impl NoSession {
@@ -46,7 +46,7 @@ impl NoSession {
 impl Rejection {
     /// 401 for a session that there is not (any more).
     pub(super) fn no_session(reason: &'static str) -> Self {
-        Self::NoSession(Box::new(NoSession { reason, cause: None, login: None, clear: None }))
+        Self::NoSession(Box::new(NoSession { reason, cause: None, login: None, clear: Vec::new() }))
     }
 }
 
@@ -79,7 +79,7 @@ pub fn refuse(
         reason: rejection.reason(),
         cause: if let Rejection::Revoked(cause) = rejection { Some(cause) } else { None },
         login: Some(login),
-        clear: is_over.then(|| cookies.clear_session()),
+        clear: is_over.then(|| cookies.clear_session()).into_iter().collect(),
     }))
 }
 
