@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant as Deadline;
 
 use super::escort::{Escort, ended};
 use super::guard::{self, Hop};
@@ -39,8 +40,8 @@ pub enum Inbound {
     Buffered(Bytes),
     /// None.
     Empty,
-    /// Still coming; at most so many bytes.
-    Streaming(Incoming, Option<u64>),
+    /// Still coming; at most so many bytes, and all of them by then.
+    Streaming(Incoming, Option<u64>, Option<Deadline>),
 }
 
 /// The request, checked and guarded.
@@ -81,7 +82,16 @@ impl Inbound {
         }
         match (body.size_hint().exact(), bytes_max) {
             (Some(length), Some(max)) if length > max => Err(Rejection::BodyTooLarge),
-            _ => Ok(Self::Streaming(body, bytes_max)),
+            _ => Ok(Self::Streaming(body, bytes_max, None)),
+        }
+    }
+
+    /// The same, to be read to its end by then, however steadily it comes.
+    #[must_use]
+    pub fn by(self, deadline: Deadline) -> Self {
+        match self {
+            Self::Streaming(body, bytes_max, _) => Self::Streaming(body, bytes_max, Some(deadline)),
+            read @ (Self::Buffered(_) | Self::Empty) => read,
         }
     }
 
@@ -91,13 +101,15 @@ impl Inbound {
     ///
     /// 413, 408 or 400.
     pub async fn buffer(&mut self, max: usize, idle: Duration) -> Result<(), Rejection> {
-        let Self::Streaming(body, _) = self else { return Ok(()) };
+        let Self::Streaming(body, _, by) = self else { return Ok(()) };
         if body.size_hint().lower() > max as u64 {
             return Err(Rejection::BodyTooLarge);
         }
         let mut bytes = BytesMut::new();
         loop {
-            let frame = tokio::time::timeout(idle, body.frame())
+            let idle_until = Deadline::now() + idle;
+            let until = by.map_or(idle_until, |by| by.min(idle_until));
+            let frame = tokio::time::timeout_at(until, body.frame())
                 .await
                 .map_err(|_| Rejection::BodyTimeout)?;
             let Some(frame) = frame else { break };
@@ -129,7 +141,7 @@ impl Inbound {
         match self {
             Self::Buffered(bytes) => (Body::full(bytes), Some(Progress::complete())),
             Self::Empty => (Body::Empty, None),
-            Self::Streaming(body, max) => {
+            Self::Streaming(body, max, _) => {
                 let (upload, progress) = Upload::wrap(body, max, idle);
                 let body = match escort() {
                     Some(escort) => Body::stream(escort.with(upload, progress.clone())),

@@ -66,6 +66,7 @@ mod metrics;
 mod oauth_assertions;
 mod oauth_libraries;
 mod oauth_published;
+mod oauth_slow_bodies;
 mod oauth_token;
 mod oauth_tokens_of_others;
 mod paths;

@@ -64,10 +64,10 @@ struct Answer<'a> {
 /// 401 for a client that is not accepted, 403 for one that may not ask, 429; 503 when nobody knows.
 pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     limits::may_try(trip)?;
-    let idle = trip.policy.timeouts.body_idle;
-    let parameters = Parameters::read(call.parts, call.inbound, call.bytes_max, idle).await?;
+    let headers = &call.parts.headers;
+    let parameters = Parameters::read(trip, call).await?;
     let now = UnixTime::now();
-    let client = authenticate_registered(trip, &call.parts.headers, &parameters, now).await?;
+    let client = authenticate_registered(trip, headers, &parameters, now).await?;
     if !client.may_introspect {
         limits::note_failed(trip);
         return Err(Code::AccessDenied.because("client_introspection"));

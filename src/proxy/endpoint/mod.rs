@@ -28,10 +28,13 @@ mod revoke;
 mod sessions;
 mod token;
 
+use std::time::Duration;
+
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 pub use self::flood::Flood;
 use super::forward::Inbound;
@@ -41,6 +44,10 @@ use super::{Rejection, Trip};
 use crate::body::Body;
 use crate::policy::Snapshot;
 use crate::policy::own_paths::Standing;
+
+/// How long a body may take as a whole. `[timeouts] body_idle` bounds the gap between its pieces
+/// alone: a caller who trickles would be judged by what held when it began.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// What the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +146,8 @@ fn session_named(rest: &str) -> Option<&str> {
 ///
 /// # Errors
 ///
-/// 404 for what is not offered or not on this host, 405 with Allow, and what the endpoint refuses.
+/// 404 for what is not offered or not on this host, 405 with Allow, 408 for a body that is not
+/// there in time, and what the endpoint refuses.
 pub(super) async fn answer(
     trip: &mut Trip,
     head: &Head,
@@ -160,6 +168,7 @@ pub(super) async fn answer(
     }
     let bytes_max = endpoint.bytes_max();
     let inbound = Inbound::new(body, &parts.headers, Some(bytes_max as u64))?;
+    let inbound = inbound.by(Instant::now() + BODY_TIME);
     let call = Call { head, parts, inbound, bytes_max };
     match endpoint {
         Endpoint::BackchannelLogout => {

@@ -4,14 +4,10 @@
 //! What two readers could read differently is refused: a parameter that is there twice, or anything
 //! in the query, where credentials would reach logs (RFC 6749 §2.3.1).
 
-use std::time::Duration;
-
-use http::request::Parts;
-
+use super::Call;
 use super::form::Form;
 use super::oauth::Code;
-use crate::proxy::Rejection;
-use crate::proxy::forward::Inbound;
+use crate::proxy::{Rejection, Trip};
 use crate::secret::Secret;
 
 /// What may be said several times (RFC 8707 §2).
@@ -22,26 +18,25 @@ const REPEATED: &str = "resource";
 pub(super) struct Parameters(Vec<(String, Secret<String>)>);
 
 impl Parameters {
-    /// Reads the body, at most `bytes_max` of it, each piece within `idle`.
+    /// Reads the body of a call. Who asks, and what they may, is then for the current policy to
+    /// say.
     ///
     /// # Errors
     ///
     /// 400 `invalid_request` for another media type than a form's, a query, or a parameter that is
     /// there twice; 413, 408 or 400 for the body itself.
-    pub(super) async fn read(
-        parts: &Parts,
-        inbound: Inbound,
-        bytes_max: usize,
-        idle: Duration,
-    ) -> Result<Self, Rejection> {
+    pub(super) async fn read(trip: &mut Trip, call: Call<'_>) -> Result<Self, Rejection> {
+        let Call { parts, inbound, bytes_max, .. } = call;
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(Code::InvalidRequest.because("client_query"));
         }
+        let idle = trip.policy.timeouts.body_idle;
         let form = Form::read(&parts.headers, inbound, bytes_max, idle).await;
         let form = form.map_err(|rejection| match rejection {
             Rejection::UnsupportedMedia => Code::InvalidRequest.because("client_form"),
             other => other,
         })?;
+        trip.judge_by_current_policy();
         form.pairs().and_then(Self::of).ok_or_else(|| Code::InvalidRequest.because("client_form"))
     }
 

@@ -37,10 +37,10 @@ const REASON: &str = "OAuth 2.0 Token Revocation";
 /// is not accepted; 429; 503 when the store has not confirmed it: it may be sent again.
 pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     limits::may_try(trip)?;
-    let idle = trip.policy.timeouts.body_idle;
-    let parameters = Parameters::read(call.parts, call.inbound, call.bytes_max, idle).await?;
+    let headers = &call.parts.headers;
+    let parameters = Parameters::read(trip, call).await?;
     let now = UnixTime::now();
-    let asker = authenticate(trip, &call.parts.headers, &parameters, now).await?;
+    let asker = authenticate(trip, headers, &parameters, now).await?;
     let token = parameters.get("token").cloned();
     let token = token.ok_or_else(|| Code::InvalidRequest.because("client_form"))?;
     let issuing = trip.policy.issuing.clone().ok_or(Rejection::NotFound)?;

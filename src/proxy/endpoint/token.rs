@@ -26,8 +26,8 @@ use crate::time::UnixTime;
 /// 400 and 401 with RFC 6749 §5.2's codes; 413, 408; 429; 503 when nothing can be said.
 pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     limits::may_try(trip)?;
-    let (headers, idle) = (&call.parts.headers, trip.policy.timeouts.body_idle);
-    let parameters = Parameters::read(call.parts, call.inbound, call.bytes_max, idle).await?;
+    let headers = &call.parts.headers;
+    let parameters = Parameters::read(trip, call).await?;
     let grant = parameters.text("grant_type");
     let grant = grant.ok_or_else(|| Code::InvalidRequest.because("client_form"))?;
     if !["client_credentials", "refresh_token"].contains(&grant) {
