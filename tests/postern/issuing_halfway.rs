@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::harness::client::Answer;
 use crate::harness::eventually;
 use crate::harness::gateway::Gateway;
-use crate::harness::issuing::{Client, Tokens, client, setup};
+use crate::harness::issuing::{Client, PREFIX, Tokens, client, setup};
+use crate::harness::oauth::form;
 use crate::harness::redis::Redis;
 use crate::harness::setup::Setup;
 use crate::harness::upstream::Upstream;
@@ -72,4 +73,32 @@ fn a_logout_that_got_stuck_is_completed() {
     let body = json!({ "refresh_token": latest.refresh });
     client.post("logout").bearer(&forged).json(&body).send().refused(401);
     Tokens::of(client.refresh(&latest.refresh));
+}
+
+/// The same of an operator's end of a session, and of a client's revocation (RFC 7009 §2.2.1: after
+/// 503 "the client must assume the token still exists and may retry").
+#[test]
+fn an_end_that_got_stuck_is_not_told_as_done() {
+    let app = Upstream::start();
+    let (redis, setup) = unreplicated(&app);
+    let gateway = Gateway::start(&setup);
+    let client = client(&gateway);
+    let [one, two] = ["alice", "bob"].map(|name| client.login(name));
+    let target = format!("/sessions/{}", one.sid());
+    let end = || gateway.admin_request("DELETE", &target).send();
+    let revoke = || {
+        let form = form(&[("token", &two.refresh), ("client_id", "postern")]);
+        gateway.post(&format!("{PREFIX}/revoke")).form(&form).send()
+    };
+    for _ in 0..2 {
+        end().expect(503);
+        revoke().expect(503);
+    }
+    let _replica = replica_of(&redis);
+    end().expect(204);
+    revoke().expect(200);
+    for Tokens { access, refresh } in [&one, &two] {
+        assert_eq!(client.call(access), 401);
+        client.refresh(refresh).refused(401);
+    }
 }
