@@ -25,7 +25,7 @@ pub(super) async fn create(admin: &Admin, request: Request<Incoming>, peer: IpAd
     };
     let now = UnixTime::now();
     let policy = admin.gateway.policy.load_full();
-    let wanted = match revocation::of(&asked, ACTOR, &policy.issuers, now) {
+    let wanted = match revocation::under(&policy, &asked, ACTOR, now) {
         Ok(wanted) => wanted,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };

@@ -39,7 +39,8 @@ pub(super) async fn end(admin: &Admin, sid: &str, event: Event) -> Answer {
     }
     let ended = end_everywhere(admin, &families, sid).await;
     let event = match &ended {
-        Ok(Some(login)) => event.ended(Outcome::Done).subject(&login.subject),
+        Ok(Some(Over::Now(login))) => event.ended(Outcome::Done).subject(&login.subject),
+        Ok(Some(Over::Before)) => event.ended(Outcome::Done),
         Ok(None) => event.ended(Outcome::Failed).detail("error", "no live session of this name"),
         Err(error) => event.ended(Outcome::Failed).detail("error", error.as_str()),
     };
@@ -57,20 +58,33 @@ pub(super) async fn end(admin: &Admin, sid: &str, event: Event) -> Answer {
     }
 }
 
-/// Its login, when it was alive; on the blocklist of every gateway when this answers.
+/// A session that is over.
+enum Over {
+    /// Ended earlier; whoever was not told for certain asks again.
+    Before,
+    /// Ended by this request.
+    Now(Box<Login>),
+}
+
+/// Ends it, or sees to it that its end is known; on the blocklist of every gateway when this
+/// answers. `None` when there is none of this name, or it was left unused until it was over.
 async fn end_everywhere(
     admin: &Admin,
     families: &Families,
     sid: &str,
-) -> Result<Option<Login>, String> {
+) -> Result<Option<Over>, String> {
     let now = UnixTime::now();
     let ended = families.end(sid, now).await.map_err(|error| error.to_string())?;
-    let Some(login) = ended else { return Ok(None) };
-    let revocation = Revocation { by: ACTOR.to_owned(), ..families.revocation(&login, REASON) };
+    let over = match ended {
+        Some(login) => Over::Now(Box::new(login)),
+        None if families.has_ended(sid).await.map_err(|error| error.to_string())? => Over::Before,
+        None => return Ok(None),
+    };
+    let revocation = Revocation { by: ACTOR.to_owned(), ..families.revocation_of(sid, REASON) };
     let revoked = admin.blocklist.revoke(&revocation, now).await;
     let item = revoked.map_err(|error| error.to_string())?;
     item.log(None, None);
-    Ok(Some(login))
+    Ok(Some(over))
 }
 
 /// Ends the logins that a revocation was about: they could not be renewed any more, now they are

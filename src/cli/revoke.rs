@@ -132,7 +132,7 @@ fn directly(asked: &Asked, loaded: &Loaded) -> Result<Value, String> {
     let now = UnixTime::now();
     let render = |problems: crate::config::Problems| problems.render(&loaded.source);
     let snapshot = check::compile(loaded, FileAccess::Online).map_err(render)?;
-    let wanted = revocation::of(asked, ACTOR, &snapshot.issuers, now).map_err(|e| e.to_string())?;
+    let wanted = revocation::under(&snapshot, asked, ACTOR, now).map_err(|e| e.to_string())?;
     let settings = store::settings(&loaded.config, &loaded.source, &environment).map_err(render)?;
     // What a gateway remembers beside the store has no place to stay here.
     let memory = private_directory("revoke")?;

@@ -20,7 +20,9 @@ use crate::blocklist::{End, Revocation};
 use crate::limit::client_network;
 use crate::policy::Issuing;
 use crate::secret::Secret;
-use crate::store::{self, Advanced, Begun, Live, Login, NewFamily, Standing, Step, Terms, Trace};
+use crate::store::{
+    self, Advanced, Begun, Dead, Live, Login, NewFamily, Standing, Step, Terms, Trace,
+};
 use crate::time::UnixTime;
 use crate::token::{Kind, Selector};
 
@@ -201,6 +203,29 @@ impl Families {
         now: UnixTime,
     ) -> Result<Option<Login>, Unavailable> {
         self.end_if(sid, |login| login.subject == subject, now).await
+    }
+
+    /// The session that a refresh token belonged to, when it was ended and is remembered as such.
+    /// Whoever was not told for certain that it has ended asks again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn ended_session(&self, presented: &str) -> Result<Option<String>, Unavailable> {
+        let Some(sid) = RefreshToken::parse(presented).map(|token| token.sid()) else {
+            return Ok(None);
+        };
+        Ok(self.has_ended(&sid).await?.then_some(sid))
+    }
+
+    /// Whether a session was ended and is remembered as such: not one that was left unused until
+    /// it was over, nor one that there never was.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn has_ended(&self, sid: &str) -> Result<bool, Unavailable> {
+        Ok(matches!(self.store.find(sid).await?, Err(Dead::Ended | Dead::Reused)))
     }
 
     /// Ends every session of a subject; those that were alive. To be called after a revocation of

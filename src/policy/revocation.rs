@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Snapshot;
 use crate::auth::{
     ISSUER_OFF, IssuerFilter, IssuerSettings, Issuers, TokenCheck, Verified, VerifyError,
 };
@@ -158,6 +159,24 @@ pub fn of(
     };
     let (reason, by) = (asked.reason.clone(), by.to_owned());
     Ok(Revocation { selector, end, issued_before, reason, by })
+}
+
+/// As [`of`], under everything that a snapshot verifies: a token that is to be revoked by its text
+/// may also be one that Postern has issued for somebody else's audience, which no route takes.
+///
+/// # Errors
+///
+/// [`AskedError`].
+pub fn under(
+    policy: &Snapshot,
+    asked: &Asked,
+    by: &str,
+    now: UnixTime,
+) -> Result<Revocation, AskedError> {
+    of(asked, by, &policy.issuers, now).or_else(|error| match error {
+        AskedError::Token(_) => of(asked, by, &policy.clients.issued, now).map_err(|_| error),
+        _ => Err(error),
+    })
 }
 
 impl Asked {

@@ -101,6 +101,21 @@ pub(super) async fn of_endpoint(
     headers: &HeaderMap,
     issuers: &IssuerFilter,
 ) -> Result<(Arc<Verified>, String), Rejection> {
+    let (verified, token) = shown_to_endpoint(trip, headers, issuers).await?;
+    stands(trip, &verified).await?;
+    Ok((verified, token))
+}
+
+/// As [`of_endpoint`], whether or not the token is revoked: that is for [`stands`] to say.
+///
+/// # Errors
+///
+/// Every other way not to be a caller.
+pub(super) async fn shown_to_endpoint(
+    trip: &mut Trip,
+    headers: &HeaderMap,
+    issuers: &IssuerFilter,
+) -> Result<(Arc<Verified>, String), Rejection> {
     let bytes_max = trip.policy.limits.authorization_bytes;
     let session = trip.policy.cookies().map(|cookies| cookies.session.to_string());
     let source = TokenSource { session, ..TokenSource::default() };
@@ -120,8 +135,17 @@ pub(super) async fn of_endpoint(
     let verified = facts(trip, &demand, &presented, now).await?;
     trip.note_caller(&verified);
     verified.check_times(now).map_err(Rejection::InvalidToken)?;
-    match trip.worker.blocklist.check(&verified.lookup, now).await {
-        Ok(Verdict::Clear) => Ok((verified, token)),
+    Ok((verified, token))
+}
+
+/// That nothing on the blocklist speaks against a token which was shown to an endpoint.
+///
+/// # Errors
+///
+/// [`Rejection::Revoked`]; 503 when the blocklist cannot be asked.
+pub(super) async fn stands(trip: &Trip, verified: &Verified) -> Result<(), Rejection> {
+    match trip.worker.blocklist.check(&verified.lookup, UnixTime::now()).await {
+        Ok(Verdict::Clear) => Ok(()),
         Ok(Verdict::Revoked(cause)) => Err(Rejection::Revoked(cause)),
         Err(error) => Err(Rejection::StoreUnavailable(error.reason.reason())),
     }

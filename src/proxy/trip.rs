@@ -80,8 +80,8 @@ impl Trip {
         }
     }
 
-    /// Judges by what holds now from here on: a body has been read, which took as long as its sender
-    /// liked, and whoever was taken out of the configuration meanwhile is out.
+    /// Judges by what holds now from here on: a body has been read, which took as long as its
+    /// sender liked, and whoever was taken out of the configuration meanwhile is out.
     pub fn judge_by_current_policy(&mut self) {
         self.policy = self.worker.gateway.policy.load_full();
     }

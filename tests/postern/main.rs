@@ -54,6 +54,7 @@ mod huge_bodies;
 mod identity;
 mod issuing;
 mod issuing_attacks;
+mod issuing_halfway;
 mod issuing_limits;
 mod issuing_outages;
 mod introspection;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::client::Answer;
-use crate::harness::gateway::Gateway;
+use crate::harness::gateway::{Gateway, run};
 use crate::harness::keys::Key;
 use crate::harness::oauth::{
     AUDIENCE, ISSUER, by, call, claims, granted, login, post, refused, reports, setup,
@@ -241,6 +241,27 @@ fn a_client_ends_its_own_tokens_alone() {
     }
     revoked(by(&gateway, "janitor", "revoke", &[("token", &refresh)]));
     assert_eq!(ask_refresh(&gateway, &refresh), inactive());
+}
+
+/// Operators end every token by its text, one for another service's audience too, which no route
+/// takes and introspection calls active; through the gateway and, when that is down, without it.
+#[test]
+fn an_operator_ends_a_token_for_another_audience() {
+    let (app, redis) = (Upstream::start(), Redis::start());
+    let setup = setup(&app).redis(&redis);
+    let gateway = Gateway::start(&setup);
+    let [one, two] = [granted(&gateway, "elsewhere"), granted(&gateway, "elsewhere")];
+    assert_eq!(ask(&gateway, &one)["aud"], "https://other.test");
+    let forged = format!("{}AAAA", &one[..one.len() - 4]);
+    gateway.revoke(&json!({ "token": forged })).expect(400);
+    assert_eq!(ask(&gateway, &one)["active"], true);
+    gateway.revoke(&json!({ "token": one })).expect(201);
+    assert_eq!(ask(&gateway, &one), inactive());
+    assert_eq!(ask(&gateway, &two)["active"], true);
+    let dir = gateway.kill();
+    let output = run(&dir, &["revoke", "--config", "postern.toml", "--token-file", "-"], &two);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(ask(&Gateway::start_in(dir, &setup), &two), inactive());
 }
 
 /// Who got what and who ended what is written down, and no token or secret is (invariant 7).

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use super::errand::{Errand, to_its_end};
 use super::fields::Fields;
@@ -13,13 +13,13 @@ use super::grant::nothing;
 use super::limits;
 use super::{Call, browser};
 use crate::auth::{IssuerFilter, Verified, VerifyError};
-use crate::blocklist::{End, Revocation, RevokeError};
+use crate::blocklist::{Cause, End, Revocation, RevokeError};
 use crate::body::Body;
 use crate::issuer::Login;
 use crate::observe::audit::{Event, Kind, Outcome};
 use crate::policy::LOCAL;
 use crate::policy::revocation::{self, Asked};
-use crate::proxy::authenticate::of_endpoint;
+use crate::proxy::authenticate::{shown_to_endpoint, stands};
 use crate::proxy::measure::Decision;
 use crate::proxy::{Rejection, Trip};
 use crate::secret::Secret;
@@ -44,8 +44,8 @@ enum Who {
 ///
 /// # Errors
 ///
-/// 401 without a token that counts (a second time, too); 400 for `all` where there are no sessions
-/// or a body that is none; 503 when it was not confirmed.
+/// 401 without a token that counts (a second time, too: the session has ended everywhere then); 400
+/// for `all` where there are no sessions or a body that is none; 503 when it was not confirmed.
 pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     let all = is_for_all(call.parts.uri.query())?;
     if let Some(cookie) = browser::session_cookie(call.parts, &trip.policy) {
@@ -56,8 +56,8 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
     let idle = trip.policy.timeouts.body_idle;
     let mut fields = Fields::read(&parts.headers, inbound, bytes_max, idle).await?;
     let refresh = fields.optional("refresh_token")?;
-    let who = match of_endpoint(trip, &parts.headers, &IssuerFilter::All).await {
-        Ok((verified, token)) => Who::Bearer(verified, Secret::new(token)),
+    let who = match bearer(trip, &parts.headers, &errand).await {
+        Ok(who) => who,
         Err(rejection) => match refresh.filter(|_| may_stand_in(&rejection)) {
             None => return Err(rejection),
             Some(refresh) => Who::Holder(holder(trip, &errand, &refresh, rejection).await?),
@@ -68,10 +68,30 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
     Ok(nothing())
 }
 
-/// Whether a refresh token may stand in for the access token: for one that is absent or is too old,
-/// never for one that is forged.
+/// Whoever bears an access token that counts. One whose session has ended does not; but what ended
+/// it may have been a logout that was not confirmed, and this is its retry.
+async fn bearer(trip: &mut Trip, headers: &HeaderMap, errand: &Errand) -> Result<Who, Rejection> {
+    let (verified, token) = shown_to_endpoint(trip, headers, &IssuerFilter::All).await?;
+    let stands = stands(trip, &verified).await;
+    if let Err(Rejection::Revoked(Cause::Entry(SelectorKind::Sid))) = &stands
+        && *verified.entry == *LOCAL
+        && let (Some(subject), Some(sid)) = (&verified.subject, &verified.session)
+    {
+        limits::may_try(trip)?;
+        limits::note_failed(trip);
+        let event = event_of(errand, &verified).detail("sid", &**sid);
+        confirm(errand, event, (subject, sid)).await?;
+    }
+    stands.map(|()| Who::Bearer(verified, Secret::new(token)))
+}
+
+/// Whether a refresh token may stand in for the access token: for one that is absent, is too old or
+/// is revoked, never for one that is forged.
 const fn may_stand_in(rejection: &Rejection) -> bool {
-    matches!(rejection, Rejection::NoToken | Rejection::InvalidToken(VerifyError::Expired))
+    matches!(
+        rejection,
+        Rejection::InvalidToken(VerifyError::Expired) | Rejection::NoToken | Rejection::Revoked(_)
+    )
 }
 
 /// `?all=true`, and no other spelling of it: whoever wants all ended must not be told 204 for one.
@@ -99,6 +119,11 @@ async fn holder(
         Some(known) => Ok(known.login),
         None => {
             limits::note_failed(trip);
+            let ended = errand.families.ended_session(refresh.expose()).await;
+            if let Some(sid) = ended.map_err(|error| errand.unavailable(&error))? {
+                let event = errand.event(Kind::Logout, Outcome::Asked).issuer(LOCAL);
+                confirm(errand, event.detail("sid", sid.as_str()), ("", &sid)).await?;
+            }
             Err(rejection)
         }
     }
@@ -136,7 +161,19 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
     }
 }
 
+/// Sees to it that a session which has ended already has ended everywhere: only then is it said
+/// that there is nothing left to log out from.
+async fn confirm(
+    errand: &Errand,
+    event: Event,
+    (subject, sid): (&str, &str),
+) -> Result<(), Rejection> {
+    let (errand, subject, sid) = (errand.clone(), subject.to_owned(), sid.to_owned());
+    to_its_end(async move { end_session(&errand, event, (&subject, &sid), None).await }).await
+}
+
 /// Ends one session: no refresh any more, its access tokens on the blocklist, its streams closed.
+/// The one token comes last: with it revoked and the session alive, its bearer could not try again.
 /// A session that is over already is revoked all the same: its tokens may live on.
 pub(super) async fn end_session(
     errand: &Errand,
@@ -147,14 +184,15 @@ pub(super) async fn end_session(
     errand.record(event.clone()).await?;
     let ended = async {
         let now = UnixTime::now();
-        if let Some((verified, token)) = token {
-            revoke_token(errand, verified, token).await?;
-        }
         let ended = errand.families.end_own(sid, subject, now).await;
         ended.map_err(|error| errand.unavailable(&error))?;
         let revocation =
             Revocation { by: ACTOR.to_owned(), ..errand.families.revocation_of(sid, REASON) };
-        revoke(errand, &revocation, now).await
+        revoke(errand, &revocation, now).await?;
+        match token {
+            Some((verified, token)) => revoke_token(errand, verified, token).await,
+            None => Ok(()),
+        }
     };
     let ended = ended.await;
     told(errand, event, ended).await

@@ -146,8 +146,8 @@ fn session_named(rest: &str) -> Option<&str> {
 ///
 /// # Errors
 ///
-/// 404 for what is not offered or not on this host, 405 with Allow, 408 for a body that is not there
-/// in time, and what the endpoint refuses.
+/// 404 for what is not offered or not on this host, 405 with Allow, 408 for a body that is not
+/// there in time, and what the endpoint refuses.
 pub(super) async fn answer(
     trip: &mut Trip,
     head: &Head,

@@ -18,7 +18,8 @@ const REPEATED: &str = "resource";
 pub(super) struct Parameters(Vec<(String, Secret<String>)>);
 
 impl Parameters {
-    /// Reads the body of a call. Who asks, and what they may, is then for the current policy to say.
+    /// Reads the body of a call. Who asks, and what they may, is then for the current policy to
+    /// say.
     ///
     /// # Errors
     ///

@@ -85,7 +85,12 @@ impl Order {
         match found.map_err(|error| self.uncertain(&error))? {
             // A browser's session has no token that anybody could hold.
             Ok(login) if login.session.is_none() => self.end(&login, now).await,
-            Ok(_) | Err(_) => self.block(token.expose(), now).await,
+            Ok(_) => self.block(token.expose(), now).await,
+            Err(_) => match self.families.ended_session(token.expose()).await {
+                Ok(Some(sid)) => self.tell_again(&sid, now).await,
+                Ok(None) => self.block(token.expose(), now).await,
+                Err(error) => Err(self.uncertain(&error)),
+            },
         }
     }
 
@@ -114,10 +119,8 @@ impl Order {
         self.record(event.clone()).await?;
         let ended = self.families.end(&login.sid, now).await;
         let told = match ended {
-            // Dead already: nothing to tell.
-            Ok(None) => Ok(None),
-            Ok(Some(login)) => {
-                let revocation = self.families.revocation(&login, REASON);
+            Ok(_) => {
+                let revocation = self.families.revocation(login, REASON);
                 self.gateway.blocklist.revoke(&revocation, now).await.map(Some)
             }
             Err(error) => {
@@ -126,6 +129,16 @@ impl Order {
             }
         };
         self.ended(event, told).await
+    }
+
+    /// A session that has ended already: the request that ended it may not have been confirmed, and
+    /// this is its retry.
+    async fn tell_again(&self, sid: &str, now: UnixTime) -> Result<(), Rejection> {
+        let event = self.event().issuer(LOCAL).selector("sid", sid, None);
+        self.record(event.clone()).await?;
+        let revocation = self.families.revocation_of(sid, REASON);
+        let told = self.gateway.blocklist.revoke(&revocation, now).await;
+        self.ended(event, told.map(Some)).await
     }
 
     /// Puts an access token on the blocklist.
