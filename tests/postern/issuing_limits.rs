@@ -6,6 +6,7 @@ use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
 use crate::harness::issuing::{Client, PASSWORD, Tokens, client, setup};
 use crate::harness::metrics::Scrape;
+use crate::harness::oauth::form;
 use crate::harness::redis::Redis;
 use crate::harness::setup::Setup;
 use crate::harness::upstream::Upstream;
@@ -124,6 +125,30 @@ fn failed_refreshes_are_limited() {
     let answer = client.refresh("made.up").refused(429);
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=20).contains(&wait), "{wait}");
+    client.refresh(&tokens.refresh).refused(429);
+    assert_eq!(client.call(&tokens.access), 200, "other requests go on");
+}
+
+/// RFC 7009 §2.2 answers 200 for a token that is nobody's, and asks for no secret of a public
+/// client: that must not buy signature checks and questions to the store without end (CWE-770).
+#[test]
+fn made_up_revocations_are_limited() {
+    let app = Upstream::start();
+    let limits = "[{ by = \"client\", rate = \"3/1m\", count = \"failures\" }]";
+    let gateway = Gateway::start(&setup(&app).set("issuing", "refresh_limits", limits));
+    let client = client(&gateway);
+    let tokens = client.login("alice");
+    let revoke = |token: &str| client.post("revoke").form(&form(&[("token", token)])).send();
+    // Whoever gives up what is theirs meets no limit.
+    for _ in 0..5 {
+        revoke(&client.login("alice").refresh).expect(200);
+    }
+    let forged = format!("{}AAAA", &tokens.access[..tokens.access.len() - 4]);
+    let unknown = format!("{}.{}", "A".repeat(22), "A".repeat(43));
+    for token in [&*forged, "a.b.c", &unknown] {
+        revoke(token).expect(200);
+    }
+    revoke(&forged).expect(429);
     client.refresh(&tokens.refresh).refused(429);
     assert_eq!(client.call(&tokens.access), 200, "other requests go on");
 }

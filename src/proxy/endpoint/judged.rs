@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{IssuerFilter, Issuers, NotAccepted, Verified, VerifyError};
+use crate::auth::{IssuerFilter, IssuerSettings, Issuers, NotAccepted, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::provider::Looked;
 use crate::provider::introspection::Recalled;
@@ -67,15 +67,19 @@ fn check(issuers: &Issuers, token: &str, now: UnixTime) -> Result<Verified, Veri
     candidate.verify(now)
 }
 
-/// A route may accept what the first entry refuses.
+/// A route may accept what the first entry refuses, where the token's issuer has several. Of one
+/// that has a single entry nothing is checked twice.
 pub(super) fn by_any_entry(
     issuers: &Issuers,
     token: &str,
     now: UnixTime,
 ) -> Result<Verified, VerifyError> {
     check(issuers, token, now).or_else(|refusal| {
-        let names = issuers.settings().map(|entry| entry.name.as_str());
-        let mut entries = names.map(|name| IssuerFilter::Only(vec![name.into()]));
+        let of_several = |entry: &&IssuerSettings| {
+            issuers.settings().filter(|other| other.issuer == entry.issuer).nth(1).is_some()
+        };
+        let several = issuers.settings().filter(of_several);
+        let mut entries = several.map(|entry| IssuerFilter::Only(vec![entry.name.as_str().into()]));
         let by = |entry: IssuerFilter| {
             issuers.prepare(token, &entry, now).and_then(|candidate| candidate.verify(now)).ok()
         };

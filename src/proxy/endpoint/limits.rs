@@ -2,6 +2,7 @@
 //!
 //! It must never tell whether an account exists: names are counted, whoever bears them.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use http::HeaderMap;
@@ -10,6 +11,7 @@ use super::errand::Errand;
 use crate::limit::{
     self, Count, Decision, FieldError, Flight, Key, Limit, Reservation, retry_after,
 };
+use crate::policy::Issuing;
 use crate::proxy::limits::given_back;
 use crate::proxy::reject::Limited;
 use crate::proxy::{Rejection, Trip};
@@ -103,9 +105,16 @@ pub(super) fn may_try(trip: &Trip) -> Result<(), Rejection> {
 
 /// Counts a failure there: what was presented was not accepted.
 pub(super) fn note_failed(trip: &Trip) {
-    let limits = trip.policy.issuing.iter().flat_map(|issuing| &issuing.refresh_limits);
+    if let Some(issuing) = &trip.policy.issuing {
+        note_failure_of(issuing, trip.client);
+    }
+}
+
+/// The same for work that goes on without the request.
+pub(super) fn note_failure_of(issuing: &Issuing, client: IpAddr) {
+    let limits = issuing.refresh_limits.iter();
     for limit in limits.filter(|limit| limit.count == Count::Failures) {
-        if let Ok(key) = key(limit, trip.client, None) {
+        if let Ok(key) = key(limit, client, None) {
             let _ = limit.limiter.admit(key);
         }
     }
@@ -120,7 +129,7 @@ fn too_often(trip: &Trip, decision: &Decision) -> Rejection {
     }))
 }
 
-fn key(limit: &Limit, client: std::net::IpAddr, account: Option<&str>) -> Result<Key, Rejection> {
+fn key(limit: &Limit, client: IpAddr, account: Option<&str>) -> Result<Key, Rejection> {
     let headers = &HeaderMap::new();
     let parts = limit::Parts { client, headers, body: None, claims: None, account };
     limit.key(&parts).map_err(|error| match error {

@@ -1,7 +1,8 @@
 //! `POST {prefix}/revoke` (RFC 7009): a client gives a token up.
 //!
 //! Its own; those of others only where `may_revoke = "any"`. A token that nobody knows is answered
-//! 200, as RFC 7009 §2.2 has it: what the client wants is so already. A refresh token ends its
+//! 200, as RFC 7009 §2.2 has it: what the client wants is so already; of a client that has proved
+//! nothing it counts as a failure nevertheless (`refresh_limits`). A refresh token ends its
 //! session with every access token of it, an access token goes to the blocklist alone. 200 is said
 //! once the store has confirmed (invariant 9).
 
@@ -130,7 +131,10 @@ impl Order {
     /// Puts an access token on the blocklist.
     async fn block(&self, token: &str, now: UnixTime) -> Result<(), Rejection> {
         let (issuers, owner) = match self.owner(token, now) {
-            Owner::Nobody => return Ok(()),
+            Owner::Nobody => {
+                self.note_nothing();
+                return Ok(());
+            }
             Owner::Client(ids) => {
                 let own = ids.iter().any(|id| **id == *self.id());
                 (&self.policy.clients.issued, own.then(|| self.id()))
@@ -182,6 +186,13 @@ impl Order {
             Ok(_) => Owner::OtherIssuer,
             Err(_) if opaque => Owner::OtherIssuer,
             Err(_) => Owner::Nobody,
+        }
+    }
+
+    /// Whoever proved nothing and shows nothing has only made work. The answer does not tell.
+    fn note_nothing(&self) {
+        if matches!(self.asker, Asker::OfLogins) {
+            limits::note_failure_of(&self.issuing, self.address);
         }
     }
 
