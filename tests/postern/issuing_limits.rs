@@ -86,10 +86,9 @@ fn the_counts_survive_a_restart() {
 fn by_default_one_client_cannot_try_everybody() {
     let app = Upstream::start();
     // Failures that cost little.
-    let setup = limited(&app, "[]").unset("issuing", "login_limits").file(
-        "users",
-        "alice:$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy:\n",
-    );
+    let setup = limited(&app, "[]")
+        .unset("issuing", "login_limits")
+        .file("users", "alice:$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy:\n");
     let gateway = Gateway::start(&setup);
     let client = client(&gateway);
     for i in 0..100 {

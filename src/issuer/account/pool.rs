@@ -82,6 +82,8 @@ impl Pool {
         let (answer, answered) = oneshot::channel();
         let asked = Instant::now();
         let job = move || {
+            // Given back before anybody hears of the end, a panic's too.
+            let taken = share;
             if answer.is_closed() {
                 return;
             }
@@ -90,7 +92,7 @@ impl Pool {
             } else {
                 Err(AccountsUnavailable::Busy)
             };
-            drop(share);
+            drop(taken);
             // Whoever asked may have left meanwhile.
             drop(answer.send(done));
         };
@@ -172,6 +174,8 @@ mod tests {
     use super::*;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const HOLDER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 3));
 
     /// A pool of one thread that is held up until the sender is dropped.
     async fn held(waiting: usize) -> (Arc<Pool>, mpsc::Sender<()>) {
@@ -184,7 +188,7 @@ mod tests {
                 begun.send(()).unwrap();
                 let _ = held.recv();
             };
-            holding.run(CLIENT, hold).await
+            holding.run(HOLDER, hold).await
         }));
         has_begun.await.unwrap();
         (pool, release)
@@ -199,7 +203,7 @@ mod tests {
         });
         // Lets the spawned task queue.
         tokio::task::yield_now().await;
-        assert_eq!(pool.run(CLIENT, || 8).await, Err(AccountsUnavailable::Busy));
+        assert_eq!(pool.run(OTHER, || 8).await, Err(AccountsUnavailable::Busy));
         drop(release);
         assert_eq!(waiting.await.unwrap(), Ok(7));
     }
@@ -242,7 +246,7 @@ mod tests {
         );
         assert!(given_up.await.is_err());
         drop(release);
-        assert_eq!(pool.run(CLIENT, || 1).await, Ok(1));
+        assert_eq!(pool.run(OTHER, || 1).await, Ok(1));
         assert_eq!(done.load(Ordering::SeqCst), 0);
     }
 
@@ -251,7 +255,10 @@ mod tests {
     async fn a_panic_is_one_answer() {
         let pool = Pool::of(1, 4).unwrap();
         for _ in 0..3 {
-            assert_eq!(pool.run(CLIENT, || -> u8 { panic!("x") }).await, Err(AccountsUnavailable::Failed));
+            assert_eq!(
+                pool.run(CLIENT, || -> u8 { panic!("x") }).await,
+                Err(AccountsUnavailable::Failed)
+            );
         }
         assert_eq!(pool.run(CLIENT, || 1).await, Ok(1));
     }

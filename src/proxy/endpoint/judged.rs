@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::{
-    IssuerFilter, IssuerSettings, Issuers, NotAccepted, Verified, VerifyError,
-};
+use crate::auth::{IssuerFilter, IssuerSettings, Issuers, NotAccepted, Verified, VerifyError};
 use crate::blocklist::Verdict;
 use crate::provider::Looked;
 use crate::provider::introspection::Recalled;
