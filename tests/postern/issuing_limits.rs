@@ -77,6 +77,27 @@ fn the_counts_survive_a_restart() {
     }
 }
 
+/// CWE-307: one address that tries one password with everybody is stopped by the defaults, and
+/// nobody else is.
+#[test]
+fn by_default_one_client_cannot_try_everybody() {
+    let app = Upstream::start();
+    // Failures that cost little.
+    let setup = limited(&app, "[]").unset("issuing", "login_limits").file(
+        "users",
+        "alice:$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy:\n",
+    );
+    let gateway = Gateway::start(&setup);
+    let client = client(&gateway);
+    for i in 0..100 {
+        login_from(&client, "192.0.2.1", &format!("user-{i}"), "guess").refused(401);
+    }
+    let answer = login_from(&client, "192.0.2.1", "alice", PASSWORD).refused(429);
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=37).contains(&wait), "{wait}");
+    Tokens::of(login_from(&client, "192.0.2.2", "alice", PASSWORD));
+}
+
 /// Only what failed counts, and a burst of guesses gets as many tries as so many in a row.
 #[test]
 fn failures_alone_count_where_that_is_said() {

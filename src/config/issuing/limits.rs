@@ -61,11 +61,16 @@ impl TryFrom<Scalar> for IssuingLimitKey {
 
 const CLIENT: IssuingLimitKey = IssuingLimitKey { client: true, account: false };
 
-/// One account cannot be locked out by a stranger's five tries.
+/// One account cannot be locked out by a stranger's five tries, and one client cannot try
+/// everybody.
 pub(super) fn login() -> Vec<Spanned<IssuingLimit>> {
     let both = IssuingLimitKey { client: true, account: true };
     let account = IssuingLimitKey { client: false, account: true };
-    vec![limit(both, (5, 15 * 60), Count::All), limit(account, (50, 3600), Count::Failures)]
+    vec![
+        limit(both, (5, 15 * 60), Count::All),
+        limit(account, (50, 3600), Count::Failures),
+        limit(CLIENT, (100, 3600), Count::Failures),
+    ]
 }
 
 pub(super) fn refresh() -> Vec<Spanned<IssuingLimit>> {

@@ -77,7 +77,7 @@ impl FileAccounts {
             Password::typed(attempt.password.expose()).unwrap_or_else(|_| Password::none());
         let this = self.clone();
         let work = move || this.verify(&password, entry, &table);
-        pool.run(work).await?
+        pool.run(attempt.client, work).await?
     }
 
     /// On a thread of the pool.

@@ -123,7 +123,7 @@ impl SqlAccounts {
             .map(|record| Stored { hash: record.hash.clone(), disabled: record.disabled });
         let upgrade = self.update.is_some();
         let work = move || verify(&password, stored.as_ref(), &works, upgrade);
-        match (pool.run(work).await?.map_err(failed)?, record) {
+        match (pool.run(attempt.client, work).await?.map_err(failed)?, record) {
             (Ok(matched), Some(record)) => {
                 if let Some(hash) = matched.upgrade {
                     self.upgrade(attempt.name, hash, record.text);
