@@ -150,12 +150,19 @@ impl<C: Clock> Limit<C> {
     /// Decides on one request by this gateway's own counts, and counts it when it is allowed. The
     /// reservation, where there is one, is to be told how the request ended.
     pub fn take(&self, key: Key) -> Taken<C> {
-        let (decision, reservation) = match self.count {
-            Count::All => (self.limiter.admit(key), None),
-            Count::Failures => match self.limiter.reserve(key) {
-                Ok((reservation, decision)) => (decision, Some(reservation)),
-                Err(decision) => (decision, None),
-            },
+        match self.count {
+            Count::All => {
+                Taken { decision: self.limiter.admit(key), reservation: None, flight: None }
+            }
+            Count::Failures => self.hold(key),
+        }
+    }
+
+    /// The same with the unit only held, whatever is counted: it can be given back.
+    pub fn hold(&self, key: Key) -> Taken<C> {
+        let (decision, reservation) = match self.limiter.reserve(key) {
+            Ok((reservation, decision)) => (decision, Some(reservation)),
+            Err(decision) => (decision, None),
         };
         Taken { decision, reservation, flight: None }
     }

@@ -112,22 +112,35 @@ impl Limit {
         self.decide(shared, answer, key, flight)
     }
 
-    /// The same where nothing can come of a request without the store: it alone decides.
+    /// Decides where nothing can come of a request without the store: it alone does. The unit is
+    /// only held, whatever is counted: whoever has it says whether it counts.
     ///
     /// # Errors
     ///
     /// It cannot be asked. The request is nobody's failed attempt.
-    pub async fn take_kept(
+    pub async fn hold_kept(
         &self,
         shared: &Shared,
         counter: &Counter,
         key: Key,
     ) -> Result<Taken, Error> {
         let key = self.limiter.resolve(key);
-        match self.ask_the_store(shared, counter, key).await {
-            (Ok(level), flight) => Ok(self.decide(shared, Ok(level), key, flight)),
-            (Err(error), flight) => {
-                drop(flight.map(Flight::give_back));
+        let (answer, flight) = reserve(counter, self.meter(shared, key)).await;
+        shared.outage.note(&self.name, answer.as_ref().err());
+        match answer {
+            Ok(Level::Allowed { left }) => {
+                // What it says does not matter: the store knows better.
+                let reservation = self.hold(key).reservation;
+                let flight = Some(flight.held());
+                Ok(Taken { decision: self.limiter.admission(left), reservation, flight })
+            }
+            Ok(Level::Refused { wait }) => {
+                flight.forget();
+                let decision = self.limiter.refusal(wait);
+                Ok(Taken { decision, reservation: None, flight: None })
+            }
+            Err(error) => {
+                drop(flight.give_back());
                 Err(error)
             }
         }
@@ -139,17 +152,20 @@ impl Limit {
         counter: &Counter,
         key: Key,
     ) -> (Result<Level, Error>, Option<Flight>) {
-        let quota = self.limiter.quota();
-        let (count, interval) = (quota.count, quota.interval());
-        let meter = Meter { limit: shared.limit, key: key.0, count, interval };
+        let meter = self.meter(shared, key);
         match self.count {
             Count::All => (counter.count(&meter).await, None),
             Count::Failures => {
-                // Made before the store is asked: if nobody waits for the answer, it is a failure.
-                let flight = Flight::new(counter.clone(), meter);
-                (counter.reserve(&meter, flight.id).await, Some(flight))
+                let (answer, flight) = reserve(counter, meter).await;
+                (answer, Some(flight))
             }
         }
+    }
+
+    fn meter(&self, shared: &Shared, key: Key) -> Meter {
+        let quota = self.limiter.quota();
+        let (count, interval) = (quota.count, quota.interval());
+        Meter { limit: shared.limit, key: key.0, count, interval }
     }
 
     fn decide(
@@ -186,6 +202,12 @@ impl Limit {
     }
 }
 
+async fn reserve(counter: &Counter, meter: Meter) -> (Result<Level, Error>, Flight) {
+    // Made before the store is asked: if nobody waits for the answer, it is a failure.
+    let flight = Flight::new(counter.clone(), meter);
+    (counter.reserve(&meter, flight.id).await, flight)
+}
+
 impl Flight {
     fn new(counter: Counter, meter: Meter) -> Self {
         // No secret: it only tells this request from others in flight.
@@ -208,6 +230,12 @@ impl Flight {
     /// did not say that it holds one.
     pub fn give_back(mut self) -> Option<JoinHandle<()>> {
         self.tell(Outcome::Succeeded).filter(|_| self.held)
+    }
+
+    /// The unit counts. What is returned is as with [`Flight::give_back`]: once waited for, the
+    /// count is as durable as the store.
+    pub fn count(mut self) -> Option<JoinHandle<()>> {
+        self.tell(Outcome::Failed).filter(|_| self.held)
     }
 
     /// Tells the store in a task of its own, so that a client which goes away changes nothing.

@@ -1,5 +1,8 @@
 //! How often somebody may try: `login_limits` and `refresh_limits`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::harness::client::Answer;
@@ -9,7 +12,7 @@ use crate::harness::metrics::Scrape;
 use crate::harness::oauth::form;
 use crate::harness::redis::Redis;
 use crate::harness::setup::Setup;
-use crate::harness::upstream::Upstream;
+use crate::harness::upstream::{After, Upstream, reply};
 
 const BOTH: &str = "[{ by = \"client+account\", rate = \"5/15m\" }]";
 
@@ -83,10 +86,9 @@ fn the_counts_survive_a_restart() {
 fn by_default_one_client_cannot_try_everybody() {
     let app = Upstream::start();
     // Failures that cost little.
-    let setup = limited(&app, "[]").unset("issuing", "login_limits").file(
-        "users",
-        "alice:$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy:\n",
-    );
+    let setup = limited(&app, "[]")
+        .unset("issuing", "login_limits")
+        .file("users", "alice:$2b$04$EGHR8YS9/f/xHOyP/8r0/OfLtW2oTsNkS/AB/TgTo7RbF5IwHxeNy:\n");
     let gateway = Gateway::start(&setup);
     let client = client(&gateway);
     for i in 0..100 {
@@ -126,6 +128,45 @@ fn failures_alone_count_where_that_is_said() {
         while login_from(&client, "192.0.2.1", "alice", "guess").status == 401 {}
         is_limited(login_from(&client, "192.0.2.200", "alice", PASSWORD));
         Tokens::of(login_from(&client, "192.0.2.1", "bob", PASSWORD));
+    }
+}
+
+/// A try that nobody could answer is none: an outage of the accounts locks nobody out. What was
+/// answered counts, a success too.
+#[test]
+fn what_was_not_looked_at_does_not_count() {
+    let is_up = Arc::new(AtomicBool::new(false));
+    let answers = is_up.clone();
+    let service = Upstream::with(move |_, stream| {
+        let status = if answers.load(Ordering::SeqCst) { "200 OK" } else { "502 Bad Gateway" };
+        reply(stream, status, &[("Content-Type", "application/json")], r#"{"id":7}"#);
+        After::Keep
+    });
+    let app = Upstream::start();
+    let redis = Redis::start();
+    let limits = "[{ by = \"client+account\", rate = \"2/15m\" }, \
+                  { by = \"account\", rate = \"3/1h\" }]";
+    let embedded = limited(&app, limits)
+        .unset("issuing.users", "file")
+        .set("issuing.users", "upstream.url", &format!("\"{}/login\"", service.url()))
+        .set("issuing.users", "upstream.claims", "{ sub = \"/id\" }");
+    for setup in [embedded.clone(), embedded.redis(&redis)] {
+        is_up.store(false, Ordering::SeqCst);
+        let gateway = Gateway::start(&setup);
+        let client = client(&gateway);
+        for _ in 0..5 {
+            login_from(&client, "192.0.2.1", "alice", PASSWORD).refused(503);
+        }
+        is_up.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            Tokens::of(login_from(&client, "192.0.2.1", "alice", PASSWORD));
+        }
+        // Nor does a try count that one of the limits refuses.
+        for _ in 0..3 {
+            login_from(&client, "192.0.2.1", "alice", PASSWORD).refused(429);
+        }
+        Tokens::of(login_from(&client, "192.0.2.2", "alice", PASSWORD));
+        login_from(&client, "192.0.2.3", "alice", PASSWORD).refused(429);
     }
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::errand::Errand;
 use crate::limit::{
-    self, Count, Decision, FieldError, Flight, Key, Limit, Reservation, retry_after,
+    self, Count, Decision, FieldError, Flight, Key, Limit, Reservation, Taken, retry_after,
 };
 use crate::policy::Issuing;
 use crate::proxy::limits::given_back;
@@ -20,12 +20,16 @@ use crate::proxy::{Rejection, Trip};
 /// another guess.
 #[must_use = "dropping it counts as a failure"]
 #[derive(Default)]
-pub(super) struct Attempts {
-    reservations: Vec<Reservation>,
-    flights: Vec<Flight>,
+pub(super) struct Attempts(Vec<Held>);
+
+/// What one limit holds for a try.
+struct Held {
+    counts: Count,
+    reservation: Option<Reservation>,
+    flight: Option<Flight>,
 }
 
-/// Asks `login_limits` and counts the try where all of them count; `account` as it was typed.
+/// Asks `login_limits`; `account` as it was typed.
 ///
 /// # Errors
 ///
@@ -34,8 +38,7 @@ pub(super) async fn may_log_in(errand: &Errand, account: &str) -> Result<Attempt
     let mut attempts = Attempts::default();
     for limit in &errand.issuing.login_limits {
         if let Err(rejection) = attempts.ask(errand, limit, account).await {
-            // Refused here, it is nobody's failed login.
-            attempts.succeeded().await;
+            attempts.not_made().await;
             return Err(rejection);
         }
     }
@@ -53,32 +56,50 @@ impl Attempts {
         let taken = match &limit.shared {
             Some(shared) => {
                 let counter = errand.worker.blocklist.store().lasting_counter();
-                let taken = limit.take_kept(shared, counter, key).await;
+                let taken = limit.hold_kept(shared, counter, key).await;
                 taken.map_err(|error| Rejection::StoreUnavailable(error.reason()))?
             }
-            None => limit.take(key),
+            None => limit.hold(key),
         };
-        self.reservations.extend(taken.reservation);
-        self.flights.extend(taken.flight);
-        if taken.decision.allowed {
+        let Taken { decision, reservation, flight } = taken;
+        self.0.push(Held { counts: limit.count, reservation, flight });
+        if decision.allowed {
             return Ok(());
         }
         errand.worker.gateway.metrics.unrouted.limited("login_limits");
         Err(Rejection::Limited(Box::new(Limited {
             by: "login_limits",
-            retry_after: retry_after(&taken.decision),
+            retry_after: retry_after(&decision),
             fields: Vec::new(),
         })))
     }
 
-    /// Nobody guessed wrong: limits on failures count nothing.
-    pub(super) async fn succeeded(mut self) {
-        self.reservations.drain(..).for_each(Reservation::succeeded);
-        given_back(self.flights.drain(..).filter_map(Flight::give_back).collect()).await;
+    /// The password was right: limits on failures count nothing.
+    pub(super) async fn succeeded(self) {
+        self.settle(|held| held.counts == Count::All).await;
     }
 
-    /// The password was wrong.
-    pub(super) fn failed(self) {}
+    /// The password was wrong. It is counted when this returns.
+    pub(super) async fn failed(self) {
+        self.settle(|_| true).await;
+    }
+
+    /// No password was looked at: nothing counts, neither the try itself.
+    pub(super) async fn not_made(self) {
+        self.settle(|_| false).await;
+    }
+
+    async fn settle(self, counts: impl Fn(&Held) -> bool) {
+        let mut told = Vec::new();
+        for held in self.0 {
+            let counts = counts(&held);
+            let end = if counts { Reservation::failed } else { Reservation::succeeded };
+            held.reservation.into_iter().for_each(end);
+            let tell = if counts { Flight::count } else { Flight::give_back };
+            told.extend(held.flight.and_then(tell));
+        }
+        given_back(told).await;
+    }
 }
 
 /// Asks `refresh_limits`: before a token or a secret is looked at, at refresh, token, revoke and

@@ -94,13 +94,13 @@ async fn check_and_begin(
     let account = match accounts.check(&attempt).await {
         Ok(Ok(account)) => account,
         Ok(Err(cause)) => {
-            attempts.failed();
+            attempts.failed().await;
             refused(&errand, name, word(cause)).await;
             return Err(Rejection::NotAccepted("login_refused"));
         }
         Err(error) => {
             // Nobody guessed anything.
-            attempts.succeeded().await;
+            attempts.not_made().await;
             refused(&errand, name, "accounts_unavailable").await;
             return Err(unasked(&errand, error));
         }
