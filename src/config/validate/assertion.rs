@@ -104,15 +104,23 @@ fn issuer(config: &Config, placed: &Spanned<Assertion>, problems: &mut Problems)
     }
 }
 
-/// Where access tokens are taken, an assertion must not be.
+/// Where access tokens are taken, those of logins or of a client, an assertion must not be.
 fn audience(config: &Config, assertion: &Assertion, problems: &mut Problems) {
     let Some(issuing) = &config.issuing else { return };
     let audience = &assertion.audience.get_ref().0;
+    let place = || assertion.audience.span();
+    let help = "give the upstream a name of its own, such as \"https://orders.internal\"";
     if issuing.get_ref().audiences.iter().any(|other| other.0 == *audience) {
-        problems.push(
-            Problem::at(assertion.audience.span(), "[issuing] access tokens have this audience")
-                .help("give the upstream a name of its own, such as \"https://orders.internal\""),
-        );
+        let message = "[issuing] access tokens have this audience";
+        problems.push(Problem::at(place(), message).help(help));
+    }
+    for client in config.clients.iter().map(Spanned::get_ref) {
+        let mut audiences = client.audiences.iter().flat_map(|audiences| audiences.iter());
+        if audiences.any(|other| other.0 == *audience) {
+            let id = &client.id.get_ref().0;
+            let message = format!("access tokens of the client {id:?} have this audience");
+            problems.push(Problem::at(place(), message).help(help));
+        }
     }
 }
 
