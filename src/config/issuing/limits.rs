@@ -61,7 +61,8 @@ impl TryFrom<Scalar> for IssuingLimitKey {
 
 const CLIENT: IssuingLimitKey = IssuingLimitKey { client: true, account: false };
 
-/// One account cannot be locked out by a stranger's five tries, and one client cannot try everybody.
+/// One account cannot be locked out by a stranger's five tries, and one client cannot try
+/// everybody.
 pub(super) fn login() -> Vec<Spanned<IssuingLimit>> {
     let both = IssuingLimitKey { client: true, account: true };
     let account = IssuingLimitKey { client: false, account: true };

@@ -269,11 +269,17 @@ mod tests {
         let (one, other) = (mpsc::channel::<()>(), mpsc::channel::<()>());
         let first = tokio::spawn({
             let (pool, tell, hear) = (pool.clone(), one.0, other.1);
-            async move { pool.run(CLIENT, move || (tell.send(()).is_ok(), hear.recv().is_ok())).await }
+            async move {
+                let both = move || (tell.send(()).is_ok(), hear.recv().is_ok());
+                pool.run(CLIENT, both).await
+            }
         });
         let second = tokio::spawn({
             let (pool, tell, hear) = (pool.clone(), other.0, one.1);
-            async move { pool.run(CLIENT, move || (tell.send(()).is_ok(), hear.recv().is_ok())).await }
+            async move {
+                let both = move || (tell.send(()).is_ok(), hear.recv().is_ok());
+                pool.run(CLIENT, both).await
+            }
         });
         assert_eq!(first.await.unwrap(), Ok((true, true)), "each waits for the other");
         assert_eq!(second.await.unwrap(), Ok((true, true)));
