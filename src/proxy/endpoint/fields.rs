@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use mime::Mime;
+use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
-use super::form::Form;
+use super::form::{Form, is_of};
 use crate::auth::json;
 use crate::proxy::Rejection;
 use crate::proxy::forward::Inbound;
@@ -45,7 +44,7 @@ impl Fields {
         if body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
             return Ok(Self::None);
         }
-        if is_json(headers) {
+        if is_of(headers, &mime::APPLICATION_JSON) {
             let members = json::object(body).ok_or(Rejection::BadRequest("body_fields"))?;
             return Ok(Self::Json(members));
         }
@@ -86,22 +85,11 @@ impl Fields {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    let media: Option<Mime> = line.to_str().ok().and_then(|line| line.parse().ok());
-    let is_utf8 = |media: &Mime| {
-        media.params().all(|(name, value)| name != mime::CHARSET || value == mime::UTF_8)
-    };
-    let json = mime::APPLICATION_JSON;
-    media.is_some_and(|media| media.essence_str() == json.essence_str() && is_utf8(&media))
-        && !headers.contains_key(CONTENT_ENCODING)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use http::HeaderValue;
+    use http::header::CONTENT_ENCODING;
 
     use super::*;
 
@@ -170,6 +158,6 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        assert!(!is_json(&headers));
+        assert!(!is_of(&headers, &mime::APPLICATION_JSON));
     }
 }

@@ -70,16 +70,20 @@ pub(in crate::proxy) fn only(form: &[u8], name: &str) -> Option<String> {
     }
 }
 
-/// Whether the body is one, in UTF-8 and not coded.
+/// Whether the body is a form, in UTF-8 and not coded.
 pub(in crate::proxy) fn is_form(headers: &HeaderMap) -> bool {
+    is_of(headers, &mime::APPLICATION_WWW_FORM_URLENCODED)
+}
+
+/// Whether the body is of this media type, in UTF-8 and not coded.
+pub(super) fn is_of(headers: &HeaderMap, wanted: &Mime) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     let media: Option<Mime> = line.to_str().ok().and_then(|line| line.parse().ok());
     let is_utf8 = |media: &Mime| {
         media.params().all(|(name, value)| name != mime::CHARSET || value == mime::UTF_8)
     };
-    let form = mime::APPLICATION_WWW_FORM_URLENCODED;
-    media.is_some_and(|media| media.essence_str() == form.essence_str() && is_utf8(&media))
+    media.is_some_and(|media| media.essence_str() == wanted.essence_str() && is_utf8(&media))
         && !headers.contains_key(CONTENT_ENCODING)
 }
 
