@@ -41,7 +41,7 @@ fn a_login_gives_one_opaque_cookie_and_no_token() {
         assert!(answer.all("set-cookie").is_empty());
     }
     // Nothing of it in any log.
-    let log = gateway.output();
+    let log = gateway.settled_output();
     assert!(!log.contains(&id) && !log.contains(&alice.token) && !log.contains(&alice.nonce));
 }
 

@@ -280,7 +280,7 @@ fn a_refused_login_is_told_on_the_page() {
     let html = page.send(&gateway, &[("username", attack), ("password", "x")]).expect(401).text();
     assert!(!html.contains(attack) && !html.contains("<script"), "{html}");
     assert!(try_log_in(&gateway, "alice", "wrong", "").refused(401).body.len() < 200, "JSON");
-    let log = gateway.output();
+    let log = gateway.settled_output();
     assert!(log.contains("login_refused") && !log.contains("wrong"));
 }
 

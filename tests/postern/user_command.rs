@@ -127,6 +127,17 @@ fn commands_and_logins_side_by_side() {
     std::fs::write(dir.path().join("htpasswd"), old.replace(":role", "\n#")).unwrap();
     assert!(user(&dir, &["import", "htpasswd"], "").status.success());
     let accounts = Accounts::from_file(&path).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let log_in = || {
+        for number in 0..6 {
+            let (name, password) = (format!("old{number}"), Secret::new(PASSWORD.to_owned()));
+            let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let attempt = Attempt { name: &name, password: &password, client };
+            let outcome = runtime.block_on(accounts.check(&attempt)).unwrap();
+            assert!(outcome.is_ok(), "{name}: {outcome:?}");
+            accounts.reload().unwrap();
+        }
+    };
     std::thread::scope(|scope| {
         for writer in 0..2 {
             let dir = &dir;
@@ -138,23 +149,21 @@ fn commands_and_logins_side_by_side() {
                 }
             });
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for round in 0..3 {
-            for number in 0..6 {
-                let (name, password) = (format!("old{number}"), Secret::new(PASSWORD.to_owned()));
-                let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                let attempt = Attempt { name: &name, password: &password, client };
-                let outcome = runtime.block_on(accounts.check(&attempt)).unwrap();
-                assert!(outcome.is_ok(), "{name} in round {round}: {outcome:?}");
-                accounts.reload().unwrap();
-            }
+        for _ in 0..3 {
+            log_in();
         }
     });
+    // A login gives way to whoever changes the file; once nobody does, none has to.
+    accounts.reload().unwrap();
+    accounts.reload().unwrap();
+    for _ in 0..6 {
+        log_in();
+    }
     let table = Table::load(&path).unwrap();
     assert_eq!(table.entries().len(), 14);
     for entry in table.entries() {
         assert!(entry.hash.verify(PASSWORD.as_bytes()).unwrap(), "{}", entry.name);
         let upgraded = !entry.hash.is_outdated();
-        assert!(upgraded, "{} logged in three times and has its old hash", entry.name);
+        assert!(upgraded, "{} has its old hash", entry.name);
     }
 }

@@ -13,7 +13,7 @@ use super::client::{Answer, Endpoint, Request};
 use super::process::{Lines, Process};
 use super::setup::{HOST, Setup};
 use super::upstream::Upstream;
-use super::{eventually, soon};
+use super::{eventually, is_so_within, soon};
 
 /// The admin secret's name in the state directory.
 const ADMIN_SECRET: &str = "admin-secret";
@@ -159,6 +159,21 @@ impl Gateway {
     /// Everything that it wrote to standard output and standard error.
     pub fn output(&self) -> String {
         self.process.stdout.text() + "\n" + &self.process.stderr.text()
+    }
+
+    /// The same with everything up to now: both logs are written by threads of their own, the
+    /// access log after a while without a request. To look for what must not be there.
+    pub fn settled_output(&self) -> String {
+        let last = self.get("/_postern/nothing").send();
+        self.access_line(last.header("x-request-id").expect("X-Request-Id"));
+        self.output()
+    }
+
+    /// Waits until it has written `text` to standard output or standard error.
+    pub fn says(&self, text: &str) {
+        let said = || self.output().contains(text);
+        let within = Duration::from_secs(10);
+        assert!(is_so_within(within, said), "not written: {text}\n{}", self.output());
     }
 
     /// What it wrote to standard error.

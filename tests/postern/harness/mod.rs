@@ -31,12 +31,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Polls `condition` until it holds; panics, naming `what`, after `limit`.
-pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, limit: Duration, condition: impl FnMut() -> bool) {
+    assert!(is_so_within(limit, condition), "did not happen within {limit:?}: {what}");
+}
+
+/// Polls `condition` until it holds; whether it did within `limit`.
+pub fn is_so_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < limit, "did not happen within {limit:?}: {what}");
+        if start.elapsed() >= limit {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+    true
 }
 
 /// `eventually` with a limit that is generous on a loaded machine.
