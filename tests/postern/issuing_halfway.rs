@@ -75,6 +75,45 @@ fn a_logout_that_got_stuck_is_completed() {
     Tokens::of(client.refresh(&latest.refresh));
 }
 
+/// The same of all of one's sessions, and of one of them: what is not confirmed is not "over".
+#[test]
+fn the_end_of_all_or_of_another_is_completed() {
+    let app = Upstream::start();
+    let (redis, setup) = unreplicated(&app);
+    let gateway = Gateway::start(&setup);
+    let client = client(&gateway);
+    let all = [client.login("alice"), client.login("alice")];
+    let [stays, ended] = [client.login("bob"), client.login("bob")];
+    let end_all = || client.post("logout?all=true").bearer(&all[0].access).send();
+    let end_other = || {
+        let path = format!("{PREFIX}/sessions/{}", ended.sid());
+        gateway.request("DELETE", &path).bearer(&stays.access).send()
+    };
+    for _ in 0..2 {
+        end_all().refused(503);
+        end_other().refused(503);
+    }
+    let _replica = replica_of(&redis);
+    // Dated after the revocation: it is not the old token's to end.
+    std::thread::sleep(Duration::from_millis(1100));
+    let later = client.login("alice");
+    end_all().refused(401);
+    end_other().refused(404);
+    for Tokens { access, refresh } in all.iter().chain([&ended]) {
+        assert_eq!(client.call(access), 401);
+        client.refresh(refresh).refused(401);
+    }
+    assert_eq!((client.call(&later.access), client.call(&stays.access)), (200, 200));
+    Tokens::of(client.refresh(&later.refresh));
+    // Of a session that there never was, or somebody else's, nothing is written.
+    let before = redis.keys("postern:blocklist:sid:*").len();
+    for sid in [&later.sid(), "AAAAAAAAAAAAAAAAAAAAAA"] {
+        let path = format!("{PREFIX}/sessions/{sid}");
+        gateway.request("DELETE", &path).bearer(&stays.access).send().refused(404);
+    }
+    assert_eq!(redis.keys("postern:blocklist:sid:*").len(), before);
+}
+
 /// The same of an operator's end of a session, and of a client's revocation (RFC 7009 §2.2.1: after
 /// 503 "the client must assume the token still exists and may retry").
 #[test]

@@ -193,7 +193,7 @@ async fn leave(
     let (errand, login) = (errand.clone(), login.clone());
     let ended = to_its_end(async move {
         if all {
-            return end_all(&errand, &login.subject).await;
+            return end_all(&errand, &login.subject, None).await;
         }
         let event = errand.event_of(Kind::Logout, Outcome::Asked, &login);
         end_session(&errand, event, (&login.subject, &login.sid), None).await

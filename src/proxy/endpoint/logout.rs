@@ -73,16 +73,36 @@ pub(super) async fn answer(trip: &mut Trip, call: Call<'_>) -> Result<Response<B
 async fn bearer(trip: &mut Trip, headers: &HeaderMap, errand: &Errand) -> Result<Who, Rejection> {
     let (verified, token) = shown_to_endpoint(trip, headers, &IssuerFilter::All).await?;
     let stands = stands(trip, &verified).await;
-    if let Err(Rejection::Revoked(Cause::Entry(SelectorKind::Sid))) = &stands
+    if let Err(Rejection::Revoked(Cause::Entry(kind))) = &stands
         && *verified.entry == *LOCAL
-        && let (Some(subject), Some(sid)) = (&verified.subject, &verified.session)
+        && matches!(kind, SelectorKind::Sid | SelectorKind::Sub)
     {
         limits::may_try(trip)?;
         limits::note_failed(trip);
-        let event = event_of(errand, &verified).detail("sid", &**sid);
-        confirm(errand, event, (subject, sid)).await?;
+        confirm_for(errand, &verified, *kind).await?;
     }
     stands.map(|()| Who::Bearer(verified, Secret::new(token)))
+}
+
+/// What ended the session of a token of ours, or all its subject's, is seen to have ended them
+/// everywhere. Of all, no later ones than this token knows of: they are its bearer's no more.
+async fn confirm_for(
+    errand: &Errand,
+    verified: &Verified,
+    kind: SelectorKind,
+) -> Result<(), Rejection> {
+    let Some(subject) = &verified.subject else { return Ok(()) };
+    match (kind, &verified.session, verified.issued_at) {
+        (SelectorKind::Sid, Some(sid), _) => {
+            let event = event_of(errand, verified).detail("sid", &**sid);
+            confirm(errand, event, (subject, sid)).await
+        }
+        (SelectorKind::Sub, _, Some(until)) => {
+            let (errand, subject) = (errand.clone(), subject.to_string());
+            to_its_end(async move { end_all(&errand, &subject, Some(until)).await }).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a refresh token may stand in for the access token: for one that is absent, is too old or
@@ -131,7 +151,7 @@ async fn holder(
 
 async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
     match who {
-        Who::Holder(login) if all => end_all(&errand, &login.subject).await,
+        Who::Holder(login) if all => end_all(&errand, &login.subject, None).await,
         Who::Holder(login) => {
             let event = errand.event_of(Kind::Logout, Outcome::Asked, &login);
             end_session(&errand, event, (&login.subject, &login.sid), None).await
@@ -141,7 +161,7 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
             match (&verified.subject, &verified.session) {
                 (Some(subject), Some(sid)) if is_local => {
                     if all {
-                        return end_all(&errand, subject).await;
+                        return end_all(&errand, subject, None).await;
                     }
                     let event = event_of(&errand, &verified);
                     let event = event.detail("sid", &**sid);
@@ -163,7 +183,7 @@ async fn end(errand: Errand, who: Who, all: bool) -> Result<(), Rejection> {
 
 /// Sees to it that a session which has ended already has ended everywhere: only then is it said
 /// that there is nothing left to log out from.
-async fn confirm(
+pub(super) async fn confirm(
     errand: &Errand,
     event: Event,
     (subject, sid): (&str, &str),
@@ -198,8 +218,13 @@ pub(super) async fn end_session(
     told(errand, event, ended).await
 }
 
-/// Ends all sessions of a subject. Its tokens first: what begins meanwhile is dated after that.
-pub(super) async fn end_all(errand: &Errand, subject: &str) -> Result<(), Rejection> {
+/// Ends all sessions of a subject, or those whose tokens are dated `until` then. Its tokens first:
+/// what begins meanwhile is dated after that.
+pub(super) async fn end_all(
+    errand: &Errand,
+    subject: &str,
+    until: Option<UnixTime>,
+) -> Result<(), Rejection> {
     let event = errand.event(Kind::Logout, Outcome::Asked).issuer(LOCAL).subject(subject);
     let event = event.detail("all", true);
     errand.record(event.clone()).await?;
@@ -208,6 +233,7 @@ pub(super) async fn end_all(errand: &Errand, subject: &str) -> Result<(), Reject
         let asked = Asked {
             sub: Some(subject.to_owned()),
             of_issuer: Some(errand.issuing.issuer.clone()),
+            issued_before: until.map(UnixTime::seconds),
             reason: REASON.to_owned(),
             ..Asked::default()
         };
@@ -217,6 +243,10 @@ pub(super) async fn end_all(errand: &Errand, subject: &str) -> Result<(), Reject
             Rejection::Unavailable("issuing_failed")
         })?;
         revoke(errand, &wanted, now).await?;
+        if until.is_some() {
+            let ended = errand.families.end_revoked(&wanted.selector, until, now).await;
+            return ended.map(drop).map_err(|error| errand.unavailable(&error));
+        }
         let ended = errand.families.end_all(subject, now).await;
         for login in ended.map_err(|error| errand.unavailable(&error))? {
             errand.tell_ended(&login, REASON, now).await?;

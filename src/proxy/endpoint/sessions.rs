@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::errand::{Errand, to_its_end};
 use super::grant::{json, nothing};
-use super::logout::end_session;
-use super::{Call, browser, session_named};
+use super::logout::{confirm, end_session};
+use super::{Call, browser, limits, session_named};
 use crate::auth::{IssuerFilter, Verified};
 use crate::body::Body;
 use crate::issuer::Session;
@@ -58,7 +58,7 @@ pub(super) async fn list(trip: &mut Trip, call: Call<'_>) -> Result<Response<Bod
 ///
 /// # Errors
 ///
-/// 401 without a token of our own; 404 for a session that is not the caller's, or over; 503.
+/// 401 without a token of our own; 404 for a session that is not the caller's, or over; 429; 503.
 pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     let Call { head, parts, mut inbound, .. } = call;
     let errand = Errand::of(trip, &parts.headers)?;
@@ -72,6 +72,7 @@ pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<
     let sessions = errand.families.sessions(&subject, UnixTime::now()).await;
     let sessions = sessions.map_err(|error| errand.unavailable(&error))?;
     if !sessions.iter().any(|session| session.sid == sid) {
+        see_it_ended(trip, &errand, &sid).await?;
         return Err(Rejection::NotFound);
     }
     let ended = async move {
@@ -82,6 +83,19 @@ pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<
     to_its_end(ended).await?;
     trip.decide(Decision::Allowed("sessions"));
     Ok(nothing())
+}
+
+/// A session that was ended already may have been so by a request that was not confirmed: that there
+/// is none is said when it has ended everywhere.
+async fn see_it_ended(trip: &Trip, errand: &Errand, sid: &str) -> Result<(), Rejection> {
+    limits::may_try(trip)?;
+    limits::note_failed(trip);
+    let has_ended = errand.families.has_ended(sid).await;
+    if !has_ended.map_err(|error| errand.unavailable(&error))? {
+        return Ok(());
+    }
+    let event = errand.event(Kind::Logout, Outcome::Asked).issuer(LOCAL).detail("sid", sid);
+    confirm(errand, event, ("", sid)).await
 }
 
 async fn caller(trip: &mut Trip, parts: &Parts) -> Result<Arc<Verified>, Rejection> {
