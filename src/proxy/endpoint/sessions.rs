@@ -58,7 +58,8 @@ pub(super) async fn list(trip: &mut Trip, call: Call<'_>) -> Result<Response<Bod
 ///
 /// # Errors
 ///
-/// 401 without a token of our own; 404 for a session that is not the caller's, or over; 429; 503.
+/// 401 without a token of our own; 404 for a session that is not the caller's, or over; 429 for
+/// guessing; 503.
 pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<Body>, Rejection> {
     let Call { head, parts, mut inbound, .. } = call;
     let errand = Errand::of(trip, &parts.headers)?;
