@@ -86,8 +86,8 @@ pub(super) async fn end_one(trip: &mut Trip, call: Call<'_>) -> Result<Response<
     Ok(nothing())
 }
 
-/// A session that was ended already may have been so by a request that was not confirmed: that there
-/// is none is said when it has ended everywhere.
+/// A request that was not confirmed may have ended it: that there is none is said once it has ended
+/// everywhere.
 async fn see_it_ended(trip: &Trip, errand: &Errand, sid: &str) -> Result<(), Rejection> {
     limits::may_try(trip)?;
     limits::note_failed(trip);
