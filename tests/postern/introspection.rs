@@ -194,7 +194,7 @@ fn no_answer_is_no_admission() {
     endpoint.say(TOKEN, "hang");
     let began = Instant::now();
     refused(&gateway, &app, TOKEN, 503, "introspection_unavailable");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     // Who else is not concerned goes on.
     gateway.get("/api/x").bearer(&Token::good().sign(Key::shared("ES256"))).send().expect(200);
     let output = gateway.settled_output();

@@ -150,12 +150,12 @@ fn a_kid_that_is_younger_than_the_answer() {
 fn a_slow_provider_holds_up_nobody_else() {
     let (app, keys) = (Upstream::start(), JwksServer::start());
     keys.set("/jwks", Page::keys(&[key()]));
-    let lines = "refresh = \"1h\"\ncooldown = \"1s\"\ntimeout = \"2s\"";
+    let lines = "refresh = \"1h\"\ncooldown = \"1s\"\ntimeout = \"6s\"";
     let gateway = gateway(&app, &keys, lines);
     let known = Token::good().sign(key());
     call(&gateway, &known).expect(200);
     let next = Key::generate("ES256", "next");
-    keys.set("/jwks", Page::keys(&[key(), &next]).after(Duration::from_millis(1500)));
+    keys.set("/jwks", Page::keys(&[key(), &next]).after(Duration::from_secs(4)));
     let done = Arc::new(AtomicBool::new(false));
     let waiting: Vec<_> = (0..8)
         .map(|_| {
@@ -177,7 +177,7 @@ fn a_slow_provider_holds_up_nobody_else() {
         slowest = slowest.max(start.elapsed());
         served += 1;
     }
-    assert!(served > 3 && slowest < Duration::from_secs(1), "{served} served, {slowest:?}");
+    assert!(served > 3 && slowest < Duration::from_secs(3), "{served} served, {slowest:?}");
     let statuses: Vec<u16> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(statuses, [200; 8]);
     assert_eq!(keys.fetches("/jwks"), 2, "one fetch for all who wait");
