@@ -319,7 +319,10 @@ fn one_bad_key_among_good_ones() {
         assert_eq!(answer.status, 401, "{name}: {}", answer.text());
         app.saw_nothing(name);
     });
-    assert!(!gateway.settled_output().contains(&base64url(secret.secret_bytes())), "a secret in the log");
+    assert!(
+        !gateway.settled_output().contains(&base64url(secret.secret_bytes())),
+        "a secret in the log"
+    );
 }
 
 /// A name of this machine that is not `localhost` and leads to loopback, if it has one.

@@ -172,6 +172,9 @@ where
     String: Type<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
+    if let Some(first) = DB::FIRST {
+        sqlx::raw_sql(first).execute(&mut *connection).await?;
+    }
     let sql = AssertSqlSafe(query.clone()).into_sql_str();
     let statement = match connection.prepare_with(sql, &[String::type_info()]).await {
         Ok(statement) => statement,

@@ -28,6 +28,11 @@ pub(super) trait Kinds: Database {
     /// Whether all of a column's values are of its type. `SQLite`'s are of whatever type they are.
     const TYPED: bool;
 
+    /// What is executed first, so that a statement is prepared with the tables as they are now.
+    /// `SQLite` prepares with those that the connection knows, and finds out when it executes: then
+    /// it reads other columns than those that it has named.
+    const FIRST: Option<&'static str>;
+
     /// What values of this type are read as; `None`: they are not.
     fn kind(of: &Self::TypeInfo) -> Option<Kind>;
 }

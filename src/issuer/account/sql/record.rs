@@ -9,9 +9,7 @@ use sqlx::mysql::{MySqlRow, MySqlTypeInfo};
 use sqlx::postgres::{PgRow, PgTypeInfo};
 use sqlx::sqlite::{SqliteRow, SqliteTypeInfo};
 use sqlx::types::Uuid;
-use sqlx::{
-    Column as _, MySql, Postgres, Row as _, Sqlite, Type, TypeInfo as _, ValueRef as _,
-};
+use sqlx::{Column as _, MySql, Postgres, Row as _, Sqlite, Type, TypeInfo as _, ValueRef as _};
 use thiserror::Error;
 
 use super::super::hash::{Hash, HashError};
@@ -76,7 +74,7 @@ pub(super) trait Cells {
 /// of a column without a row.
 macro_rules! cells {
     (
-        $database:ty, $row:ty, $info:ty, typed: $typed:literal,
+        $database:ty, $row:ty, $info:ty, typed: $typed:literal, first: $first:expr,
         $($read:ty as $kind:ident => $cell:expr),+ $(,)?
     ) => {
         impl Cells for $row {
@@ -100,6 +98,7 @@ macro_rules! cells {
 
         impl Kinds for $database {
             const TYPED: bool = $typed;
+            const FIRST: Option<&'static str> = $first;
 
             fn kind(of: &$info) -> Option<Kind> {
                 $(if <$read as Type<$database>>::compatible(of) {
@@ -111,7 +110,7 @@ macro_rules! cells {
     };
 }
 
-cells!(Postgres, PgRow, PgTypeInfo, typed: true,
+cells!(Postgres, PgRow, PgTypeInfo, typed: true, first: None,
     String as Text => Cell::Text,
     i64 as Integer => Cell::Integer,
     i32 as Integer => |value| Cell::Integer(i64::from(value)),
@@ -121,7 +120,7 @@ cells!(Postgres, PgRow, PgTypeInfo, typed: true,
     Vec<String> as List => Cell::List,
     Value as Json => Cell::Json,
 );
-cells!(MySql, MySqlRow, MySqlTypeInfo, typed: true,
+cells!(MySql, MySqlRow, MySqlTypeInfo, typed: true, first: None,
     String as Text => Cell::Text,
     i64 as Integer => Cell::Integer,
     u64 as Integer => |value: u64| {
@@ -131,6 +130,7 @@ cells!(MySql, MySqlRow, MySqlTypeInfo, typed: true,
     Value as Json => Cell::Json,
 );
 cells!(Sqlite, SqliteRow, SqliteTypeInfo, typed: false,
+    first: Some("SELECT 1 FROM sqlite_schema LIMIT 0"),
     String as Text => Cell::Text,
     i64 as Integer => Cell::Integer,
     bool as Boolean => Cell::Boolean,
