@@ -42,20 +42,24 @@ const RIGHT: &str = "?sslmode=verify-full&sslrootcert=ca.pem";
 const PLAIN: &str = "?sslmode=disable";
 
 /// For a server with a certificate for `localhost` and no other name.
-const GOOD: [Case; 6] = [
+const GOOD: [Case; 7] = [
     accepted(RIGHT, false),
+    accepted("", false),
     accepted("?sslrootcert=ca.pem", false),
-    refused("localhost", "?sslmode=verify-full&sslrootcert=other.pem", "UnknownIssuer"),
+    // An authority of the same name.
+    refused("localhost", "?sslmode=verify-full&sslrootcert=other.pem", "BadSignature"),
     refused("localhost", "?sslmode=verify-full", "UnknownIssuer"),
     refused("127.0.0.1", RIGHT, "not valid for name"),
     accepted(PLAIN, true),
 ];
 const EXPIRED: [Case; 2] =
     [refused("localhost", RIGHT, "certificate expired"), accepted(PLAIN, true)];
-const NO_TLS: [Case; 3] = [
+const NO_TLS: [Case; 4] = [
     refused("localhost", RIGHT, "server does not support TLS"),
     refused("localhost", "?sslrootcert=ca.pem", "server does not support TLS"),
     accepted(PLAIN, true),
+    // To this machine, where nothing is said.
+    accepted("", true),
 ];
 
 /// Puts a certificate where the server looks for one, or none.
