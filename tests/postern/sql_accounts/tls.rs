@@ -158,7 +158,8 @@ fn judge(relay: &BlackHole, url: impl Fn(&str, u16) -> String, place: &str, case
         client.login_as("nobody", PASSWORD).refused(401);
     }
     let sent = relay.sent();
-    assert!(!sent.is_empty(), "{what}: it went another way");
+    // MariaDB speaks first: to one without TLS nothing is said at all.
+    assert!(case.refused.is_some() || !sent.is_empty(), "{what}: it went another way");
     for word in [READER, WORD, "password_hash", "alice"] {
         let heard = sent.windows(word.len()).any(|window| window == word.as_bytes());
         // A password of the database's is never sent as it is, and one of a user's not at all.
