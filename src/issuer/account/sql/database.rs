@@ -226,8 +226,9 @@ where
 }
 
 /// An error that comes of what is in a row or of the name, where another name gives none: data
-/// exceptions and cardinality violations (SQLSTATE classes 22 and 21; `SQLite` has three codes
-/// besides). Answered otherwise than an unknown account it would tell that there is a row (CWE-204).
+/// exceptions and cardinality violations (SQLSTATE classes 22 and 21; `SQLite` has three codes of
+/// its own). Answered otherwise than an unknown account it would tell that there is a row
+/// (CWE-204).
 fn of_a_row(error: sqlx::Error) -> Result<RecordError, sqlx::Error> {
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
     let sqlstate = code.len() == 5 && (code.starts_with("22") || code.starts_with("21"));

@@ -2,8 +2,8 @@
 //! prepared statement, before there is a row.
 //!
 //! Were it found out from a row, only an account that is there would be answered with 503, and so
-//! anybody could ask which are (CWE-204). So nothing is executed before this has been looked at, and
-//! the answer is the same for whoever is asked about.
+//! anybody could ask which are (CWE-204). So nothing is executed before this has been looked at,
+//! and the answer is the same for whoever is asked about.
 //!
 //! It must never take a single value's fault for the query's: what a value is, only its row knows.
 
