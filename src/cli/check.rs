@@ -24,7 +24,7 @@ pub struct CheckArgs {
     /// Also run `…_command`s and read `${file:}`; never for a stranger's configuration
     #[arg(long)]
     allow_commands: bool,
-    /// Also try every key source, the store, the upstreams and the certificates; runs commands
+    /// Also try key sources, store, accounts' database, upstreams and certificates; runs commands
     #[arg(long)]
     online: bool,
     /// For people or for programs

@@ -80,6 +80,7 @@ mod signals;
 mod slow_peers;
 mod soak;
 mod sql_accounts;
+mod sql_misfits;
 mod streams;
 mod stream_ends;
 mod many_streams;

@@ -2,8 +2,10 @@
 //! tried once, side by side, and told about in one line each.
 //!
 //! It asks only what may be asked of a system in use: no key is written to the store, no request
-//! is sent to an upstream, and the token that a provider is asked about belongs to nobody.
+//! is sent to an upstream, the token that a provider is asked about belongs to nobody, and the
+//! accounts' query is prepared and not executed.
 
+mod accounts;
 mod certificate;
 mod keys;
 mod store;
@@ -33,7 +35,7 @@ pub(super) struct Finding {
 
 /// What is tried.
 struct Subject {
-    /// `keys`, `introspection`, `store`, `upstream` or `certificate`.
+    /// `accounts`, `keys`, `introspection`, `store`, `upstream` or `certificate`.
     kind: &'static str,
     /// The issuer entry, the server, the file.
     name: String,
@@ -95,6 +97,7 @@ pub(super) fn run(loaded: &Loaded, snapshot: &Snapshot) -> Result<Vec<Finding>, 
     let now = UnixTime::now();
     let mut probes = keys::probes(snapshot);
     probes.extend(store::probe(loaded, now));
+    probes.extend(accounts::probe(loaded));
     probes.extend(upstream::probes(snapshot, now));
     probes.extend(certificate::probes(loaded, now));
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -38,7 +38,7 @@ pub use hash::{ComputeError, Hash, HashError, Work};
 pub use name::{NAME_BYTES_MAX, NameError, check_account_name};
 pub use password::{PASSWORD_BYTES_MAX, Password, PasswordError};
 pub use settings::Settings;
-pub use sql::LocationError;
+pub use sql::{LocationError, Misfit, ProbeError};
 
 /// Where accounts are asked for.
 #[derive(Clone, Debug)]
@@ -56,8 +56,9 @@ enum Source {
 }
 
 impl Accounts {
-    /// The accounts of `[issuing.users]`. Reads the users file; connects to nothing yet. Whatever
-    /// connections there will be belong to `runtime`, which must outlive the workers' use of this.
+    /// The accounts of `[issuing.users]`. Reads the users file; waits for no connection. Whatever
+    /// connections there will be belong to `runtime`, which must outlive the workers' use of this;
+    /// on it a table is looked at, so that the log tells of a query that does not fit.
     ///
     /// # Errors
     ///
@@ -65,7 +66,11 @@ impl Accounts {
     pub fn open(settings: Settings, runtime: &Handle) -> Result<Self, OpenError> {
         Self::of(match settings.0 {
             Kind::File(path) => Source::File(Arc::new(FileAccounts::open(&path)?)),
-            Kind::Sql(sql) => Source::Sql(Arc::new(SqlAccounts::new(*sql, runtime.clone()))),
+            Kind::Sql(sql) => {
+                let sql = Arc::new(SqlAccounts::new(*sql, runtime.clone()));
+                sql.look();
+                Source::Sql(sql)
+            }
             Kind::Upstream(upstream) => {
                 Source::Upstream(Arc::new(UpstreamAccounts::new(*upstream)))
             }

@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::hash::Work;
-use super::sql::{ColumnName, Columns, Location};
+use super::sql::{ColumnName, Columns, Location, ProbeError, SqlAccounts};
 use super::verify::Works;
 use super::{sql, upstream};
 use crate::config::{
@@ -56,6 +58,15 @@ impl Settings {
         match &self.0 {
             Kind::File(path) => Some(path),
             Kind::Sql(_) | Kind::Upstream(_) => None,
+        }
+    }
+
+    /// Whether an SQL table could be asked, without asking for anybody; `None`: there is none.
+    /// Within a runtime.
+    pub async fn probe(self) -> Option<Result<(), ProbeError>> {
+        match self.0 {
+            Kind::Sql(sql) => Some(SqlAccounts::new(*sql, Handle::current()).probe().await),
+            Kind::File(_) | Kind::Upstream(_) => None,
         }
     }
 }

@@ -53,6 +53,17 @@ impl BlackHole {
         format!("redis://{}", self.address)
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Everything that clients have sent so far.
+    pub fn sent(&self) -> Vec<u8> {
+        let connections = self.shared.connections.lock().unwrap();
+        connections.iter().flat_map(|connection| connection.sent.lock().unwrap().clone()).collect()
+    }
+
     /// From now on the established connections that are meant swallow what either side sends; new
     /// ones pass. How many were meant.
     pub fn swallow(&self, which: Which) -> usize {

@@ -21,22 +21,31 @@ pub struct Authority {
 /// The one authority of this test process.
 pub fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
-    AUTHORITY.get_or_init(|| {
+    AUTHORITY.get_or_init(Authority::new)
+}
+
+impl Authority {
+    /// Another one, that nobody trusts yet.
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(rcgen::DnType::CommonName, "Postern test authority");
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
-    })
-}
+        Self { issuer: Issuer::new(params, key), pem }
+    }
 
-impl Authority {
     /// A certificate for these DNS names and addresses, valid now.
     pub fn issue(&self, names: &[&str]) -> Certificate {
+        self.issue_until(names, 4096)
+    }
+
+    /// A certificate that ends with this year's first day.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> Certificate {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
         Certificate { chain, key: key.serialize_pem() }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use sqlx::database::HasStatementCache;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Database as Sql, Encode, Executor,
-    IntoArguments, MySql, Pool, Postgres, Sqlite, Type,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Database as Sql, Either, Encode, Executor,
+    IntoArguments, MySql, Pool, Postgres, SqlSafeStr as _, Sqlite, Statement as _, Type,
 };
 
+use super::fit::{self, Kinds, Misfit};
 use super::location::Location;
-use super::record::{Cells, Record};
+use super::record::{Cells, Record, RecordError};
 use super::{Columns, Found};
 use crate::secret::Secret;
 
@@ -60,6 +61,19 @@ impl Database {
         }
     }
 
+    /// Whether the query fits, without asking for anybody.
+    pub(super) async fn fits(
+        &self,
+        query: &Arc<str>,
+        columns: &Columns,
+    ) -> Result<Result<(), Misfit>, sqlx::Error> {
+        match self {
+            Self::MySql(pool) => look(pool, query, columns).await,
+            Self::Postgres(pool) => look(pool, query, columns).await,
+            Self::Sqlite(pool) => look(pool, query, columns).await,
+        }
+    }
+
     /// Puts a new hash in the old one's place; how many rows that changed.
     pub(super) async fn update(
         &self,
@@ -93,6 +107,25 @@ fn pool<DB: Sql>(connections: u32, timeout: Duration) -> PoolOptions<DB> {
         .test_before_acquire(true)
 }
 
+/// Only whether the query fits.
+async fn look<DB>(
+    pool: &Pool<DB>,
+    query: &Arc<str>,
+    columns: &Columns,
+) -> Result<Result<(), Misfit>, sqlx::Error>
+where
+    DB: Kinds + HasStatementCache,
+    String: Type<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    let mut connection: PoolConnection<DB> = pool.acquire().await?;
+    let fits = fits::<DB>(&mut connection, query, columns).await;
+    if connection.clear_cached_statements().await.is_err() || fits.is_err() {
+        connection.close_on_drop();
+    }
+    fits
+}
+
 /// One question on a connection of the pool.
 async fn find<DB>(
     pool: &Pool<DB>,
@@ -101,24 +134,63 @@ async fn find<DB>(
     columns: &Columns,
 ) -> Result<Found, sqlx::Error>
 where
-    DB: Sql + HasStatementCache,
+    DB: Kinds + HasStatementCache,
     DB::Row: Cells,
     DB::Arguments: IntoArguments<DB>,
     String: for<'q> Encode<'q, DB> + Type<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
     let mut connection: PoolConnection<DB> = pool.acquire().await?;
-    let asked = ask::<DB>(&mut connection, query, name, columns).await;
+    let asked = match fits::<DB>(&mut connection, query, columns).await {
+        Ok(Ok(())) => ask::<DB>(&mut connection, query, name, columns).await,
+        Ok(Err(misfit)) => Ok(Found::Misfit(misfit)),
+        Err(error) => Err(error),
+    };
     match asked {
         // A statement that stays prepared is an error once its table has been changed. (One that
         // is unnamed from the start is lost when the library asks about a type of the database's.)
-        Ok(Found::Nobody | Found::Record(_) | Found::Unusable(_)) => {
-            connection.clear_cached_statements().await?;
+        Ok(Found::Misfit(_) | Found::Nobody | Found::Record(_) | Found::Unusable(_)) => {
+            if connection.clear_cached_statements().await.is_err() {
+                connection.close_on_drop();
+            }
         }
         // Whatever else it would have sent is not waited for.
         Ok(Found::Several) | Err(_) => connection.close_on_drop(),
     }
     asked
+}
+
+/// Whether the query, once prepared, has one parameter and the columns that are read. The question
+/// then uses the same prepared statement.
+async fn fits<DB>(
+    connection: &mut DB::Connection,
+    query: &Arc<str>,
+    columns: &Columns,
+) -> Result<Result<(), Misfit>, sqlx::Error>
+where
+    DB: Kinds,
+    String: Type<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    if let Some(first) = DB::FIRST {
+        sqlx::raw_sql(first).execute(&mut *connection).await?;
+    }
+    let sql = AssertSqlSafe(query.clone()).into_sql_str();
+    let statement = match connection.prepare_with(sql, &[String::type_info()]).await {
+        Ok(statement) => statement,
+        // It has seen the query and no parameter yet: what it says quotes nobody.
+        Err(sqlx::Error::Database(error)) => return Ok(Err(Misfit::Query(error.to_string()))),
+        Err(error) => return Err(error),
+    };
+    let parameters = match statement.parameters() {
+        Some(Either::Left(types)) => types.len(),
+        Some(Either::Right(count)) => count,
+        None => 1,
+    };
+    if parameters != 1 {
+        return Ok(Err(Misfit::Parameters(parameters)));
+    }
+    Ok(fit::check::<DB>(statement.columns(), columns))
 }
 
 async fn ask<DB>(
@@ -137,14 +209,34 @@ where
     let statement = sqlx::query(AssertSqlSafe(query.clone())).bind(name.to_owned());
     let mut rows = statement.fetch(connection);
     let mut next = async || poll_fn(|context| rows.as_mut().poll_next(context)).await.transpose();
-    let Some(row) = next().await? else { return Ok(Found::Nobody) };
-    if next().await?.is_some() {
-        return Ok(Found::Several);
+    let row = match next().await {
+        Ok(Some(row)) => row,
+        Ok(None) => return Ok(Found::Nobody),
+        Err(error) => return of_a_row(error).map(Found::Unusable),
+    };
+    match next().await {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(Found::Several),
+        Err(error) => return of_a_row(error).map(Found::Unusable),
     }
     Ok(match Record::read(&row, name, columns) {
         Ok(record) => Found::Record(Box::new(record)),
         Err(error) => Found::Unusable(error),
     })
+}
+
+/// An error that comes of what is in a row or of the name, where another name gives none: data
+/// exceptions and cardinality violations (SQLSTATE classes 22 and 21; `SQLite` has three codes of
+/// its own). Answered otherwise than an unknown account it would tell that there is a row
+/// (CWE-204).
+fn of_a_row(error: sqlx::Error) -> Result<RecordError, sqlx::Error> {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    let sqlstate = code.len() == 5 && (code.starts_with("22") || code.starts_with("21"));
+    // SQLITE_ERROR (of a function, such as malformed JSON), SQLITE_TOOBIG, SQLITE_MISMATCH.
+    if sqlstate || matches!(&*code, "1" | "18" | "20") {
+        return Ok(RecordError::Computed(code.into_owned()));
+    }
+    Err(error)
 }
 
 /// What an error may be called in a log: what the database says may quote the parameter, and

@@ -20,10 +20,11 @@ use crate::secret::Secret;
 /// Why a URL is not a database's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LocationError {
-    /// `require` and `prefer` encrypt to whoever answers.
+    /// `require` and `prefer` encrypt to whoever answers, and `verify-ca` to whoever has a
+    /// certificate of any public authority: yours is added to those (CWE-297).
     #[error(
-        "sslmode of the database's URL does not check who answers: write verify-full, verify-ca, \
-         or disable"
+        "sslmode of the database's URL does not check who answers: write verify-full (your \
+         authority: sslrootcert), or disable"
     )]
     Mode,
     /// A parameter that is not known here.
@@ -53,7 +54,6 @@ pub(in super::super) enum Location {
 /// How the server's certificate is judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tls {
-    Authority,
     Full,
     Off,
     /// On this machine: if the server insists.
@@ -131,6 +131,8 @@ fn server(url: &Url, base: &Path) -> Result<Server, LocationError> {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let here = parameters.socket.is_some() || is_loopback(&host);
+    // Who names an authority means it to be asked, behind a tunnel on this machine, too.
+    let checked = !here || parameters.root.is_some();
     if host.is_empty() && parameters.socket.is_none() {
         return Err(LocationError::Part("host"));
     }
@@ -140,7 +142,7 @@ fn server(url: &Url, base: &Path) -> Result<Server, LocationError> {
         user: part(decoded(url.username())?, "user")?,
         password: Secret::new(decoded(url.password().unwrap_or_default())?),
         database: part(decoded(url.path().trim_start_matches('/'))?, "database")?,
-        tls: parameters.tls.unwrap_or(if here { Tls::Opportunistic } else { Tls::Full }),
+        tls: parameters.tls.unwrap_or(if checked { Tls::Full } else { Tls::Opportunistic }),
         root: parameters.root,
         certificate: parameters.certificate,
         key: parameters.key,
@@ -181,7 +183,6 @@ impl Parameters {
 fn tls(word: &str) -> Result<Tls, LocationError> {
     match word.to_ascii_lowercase().replace('_', "-").as_str() {
         "disable" | "disabled" => Ok(Tls::Off),
-        "verify-ca" => Ok(Tls::Authority),
         "verify-full" | "verify-identity" => Ok(Tls::Full),
         _ => Err(LocationError::Mode),
     }
@@ -206,7 +207,6 @@ fn postgres(server: Server) -> PgConnectOptions {
         .database(&server.database)
         .application_name("postern")
         .ssl_mode(match server.tls {
-            Tls::Authority => PgSslMode::VerifyCa,
             Tls::Full => PgSslMode::VerifyFull,
             Tls::Off => PgSslMode::Disable,
             Tls::Opportunistic => PgSslMode::Prefer,
@@ -233,7 +233,6 @@ fn mysql(server: Server) -> MySqlConnectOptions {
         .username(&server.user)
         .database(&server.database)
         .ssl_mode(match server.tls {
-            Tls::Authority => MySqlSslMode::VerifyCa,
             Tls::Full => MySqlSslMode::VerifyIdentity,
             Tls::Off => MySqlSslMode::Disabled,
             Tls::Opportunistic => MySqlSslMode::Preferred,
@@ -280,7 +279,8 @@ mod tests {
         for (url, mode) in [
             ("postgres://u:p@db.example.com/app", "VerifyFull"),
             ("postgresql://u@10.0.0.7/app", "VerifyFull"),
-            ("postgres://u:p@db/app?sslmode=verify-ca", "VerifyCa"),
+            ("postgres://u:p@localhost/app?sslrootcert=ca.pem", "VerifyFull"),
+            ("postgres://u:p@localhost/app?sslrootcert=ca.pem&sslmode=disable", "Disable"),
             ("postgres://u:p@db/app?sslmode=disable", "Disable"),
             ("postgres://u:p@127.0.0.1/app", "Prefer"),
             ("postgres://u:p@[::1]/app", "Prefer"),
@@ -307,7 +307,11 @@ mod tests {
             ("postgres://u:hunter2@db/", LocationError::Part("database")),
             ("postgres://u:hunter2@db/app?sslmode=prefer", LocationError::Mode),
             ("postgres://u:hunter2@db/app?sslmode=require", LocationError::Mode),
+            ("postgres://u:hunter2@db/app?sslmode=allow", LocationError::Mode),
+            ("postgres://u:hunter2@db/app?sslmode=verify-ca", LocationError::Mode),
+            ("postgres://u:hunter2@db/app?sslmode=", LocationError::Mode),
             ("mysql://u:hunter2@db/app?ssl-mode=REQUIRED", LocationError::Mode),
+            ("mysql://u:hunter2@db/app?ssl-mode=VERIFY_CA", LocationError::Mode),
             ("postgres://u@db/app?passwrd=hunter2", LocationError::Parameter),
             ("postgres://u@db/app?options=-csearch_path%3Dx", LocationError::Parameter),
             ("postgres://u@db/app?host=elsewhere", LocationError::Parameter),

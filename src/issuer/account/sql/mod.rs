@@ -1,15 +1,21 @@
 //! Accounts in the team's own table, asked for by the team's own query.
 //!
 //! The account's name is the query's only parameter and never becomes a part of it. Nobody is
-//! nobody: no row is an unknown account, two rows are a mistake and nobody either; a database that
-//! does not answer is 503, never 401, and so is an answer in which the configuration's columns are
-//! not to be found: a mistake of ours ends nobody's session.
+//! nobody: no row is an unknown account, two rows are a mistake and nobody either. A database that
+//! does not answer is 503, never 401, and so is a query whose columns are not the configuration's
+//! ([`fit`]): for everybody alike, since it is known before there is a row.
+//!
+//! **Equal answers.** What is wrong with one row is found out only where there is one, so a login
+//! gets what an unknown account gets, in the same time, and the log says what is wrong. A refresh
+//! needs no such care, since its session tells that the account is there: what says nothing about
+//! the account is 503 and ends no session.
 //!
 //! **Equal times.** What kinds of hashes the table holds is learned as they are seen, and may be
 //! told beforehand (`kinds`): before the first account of a kind was seen, the refusal of an
 //! unknown account is quicker by that kind's work.
 
 mod database;
+mod fit;
 mod location;
 mod record;
 
@@ -18,6 +24,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::runtime::Handle;
 
 use self::database::{Database, described};
@@ -29,6 +36,7 @@ use super::verify::{Stored, Works, verify};
 use super::{Account, AccountsUnavailable, Attempt, LookedUp, Refused, failed};
 use crate::secret::Secret;
 
+pub use fit::Misfit;
 pub(super) use location::Location;
 pub use location::LocationError;
 pub(super) use record::ColumnName;
@@ -62,10 +70,23 @@ pub(super) struct Columns {
 
 /// What the query found.
 enum Found {
+    /// Nobody was asked for.
+    Misfit(Misfit),
     Nobody,
     Record(Box<Record>),
     Several,
     Unusable(RecordError),
+}
+
+/// Why a table cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProbeError {
+    /// The query or its columns.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// The database; never quotes its URL.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// The accounts of a table.
@@ -104,6 +125,7 @@ impl SqlAccounts {
     ) -> Result<Result<Account, Refused>, AccountsUnavailable> {
         let (mut record, mut refused) = (None, Refused::Unknown);
         match self.find(attempt.name).await? {
+            Found::Misfit(misfit) => return Err(misfitting(&misfit)),
             Found::Nobody => {}
             Found::Record(found) => record = Some(*found),
             Found::Several => {
@@ -150,6 +172,11 @@ impl SqlAccounts {
                 tracing::error!("the accounts' query found several rows for one name");
                 LookedUp::Gone
             }
+            Found::Misfit(misfit) => return Err(misfitting(&misfit)),
+            Found::Unusable(error) if error.is_of_the_query() => {
+                tracing::error!(%error, "an account's row cannot be read; answered with 503");
+                return Err(AccountsUnavailable::Unreachable);
+            }
             Found::Unusable(error) => {
                 tracing::error!(%error, "an account's row cannot be used");
                 LookedUp::Gone
@@ -169,7 +196,6 @@ impl SqlAccounts {
             tokio::time::timeout(this.timeout, question).await
         });
         let why = match question.await {
-            Ok(Ok(Ok(Found::Unusable(error)))) if error.is_of_the_query() => error.to_string(),
             Ok(Ok(Ok(found))) => return Ok(found),
             Ok(Ok(Err(error))) => described(&error),
             Ok(Err(_)) => "no answer within the timeout".to_owned(),
@@ -180,6 +206,32 @@ impl SqlAccounts {
             "the accounts' database does not say who has an account; answered with 503"
         );
         Err(AccountsUnavailable::Unreachable)
+    }
+
+    /// Tells the log whether the query fits, before somebody logs in. Waits for nothing: a gateway
+    /// starts while its database is away.
+    pub(super) fn look(self: &Arc<Self>) {
+        let this = self.clone();
+        drop(self.runtime.spawn(async move {
+            match this.probe().await {
+                Ok(()) => tracing::debug!("the accounts' query fits"),
+                Err(ProbeError::Misfit(misfit)) => drop(misfitting(&misfit)),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "the accounts' database cannot be asked yet; logins are answered with 503"
+                ),
+            }
+        }));
+    }
+
+    /// Whether logins could be answered, without asking for anybody.
+    pub(super) async fn probe(&self) -> Result<(), ProbeError> {
+        let fits = self.database.fits(&self.query, &self.columns);
+        match tokio::time::timeout(self.timeout, fits).await {
+            Ok(Ok(fits)) => Ok(fits?),
+            Ok(Err(error)) => Err(ProbeError::Unreachable(described(&error))),
+            Err(_) => Err(ProbeError::Unreachable("no answer within the timeout".to_owned())),
+        }
     }
 
     /// The kinds known so far, this account's among them.
@@ -217,6 +269,15 @@ impl SqlAccounts {
             }
         }));
     }
+}
+
+/// The one line that says why every login is answered alike.
+fn misfitting(misfit: &Misfit) -> AccountsUnavailable {
+    tracing::error!(
+        error = %misfit,
+        "the accounts' query does not fit [issuing.users]: every login is answered with 503"
+    );
+    AccountsUnavailable::Unreachable
 }
 
 #[cfg(test)]

@@ -5,17 +5,18 @@
 //! is in it.
 
 use serde_json::{Map, Value};
-use sqlx::mysql::MySqlRow;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
+use sqlx::mysql::{MySqlRow, MySqlTypeInfo};
+use sqlx::postgres::{PgRow, PgTypeInfo};
+use sqlx::sqlite::{SqliteRow, SqliteTypeInfo};
 use sqlx::types::Uuid;
-use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, MySql, Postgres, Row as _, Sqlite, Type, TypeInfo as _, ValueRef as _};
 use thiserror::Error;
 
 use super::super::hash::{Hash, HashError};
 use super::super::name::{NameError, check_subject, json_words, words};
 use super::super::{Account, Refused};
 use super::Columns;
+use super::fit::{Kind, Kinds};
 use crate::secret::Secret;
 
 /// Why a row is no account. Never quotes it.
@@ -24,7 +25,13 @@ pub(super) enum RecordError {
     /// A column that the configuration names is not in the result.
     #[error("the query's result has no column `{0}`")]
     Absent(String),
-    /// A claim that is no claim.
+    /// The database could not work out the row (SQLSTATE or another code).
+    #[error(
+        "the query fails for this name (code {0}): a value cannot be cast, or a subquery finds \
+         several rows"
+    )]
+    Computed(String),
+    /// A hash that is none.
     #[error("the hash in column `{0}` {1}")]
     Hash(String, HashError),
     /// A name or word that cannot be one.
@@ -63,9 +70,13 @@ pub(super) trait Cells {
     fn cell(&self, column: &str) -> Result<Option<Cell>, RecordError>;
 }
 
-/// What can be read of every database's rows: the first type that the value is of.
+/// What can be read of every database's rows: the first type that the value is of; and what that is
+/// of a column without a row.
 macro_rules! cells {
-    ($row:ty, $($read:ty => $cell:expr),+ $(,)?) => {
+    (
+        $database:ty, $row:ty, $info:ty, typed: $typed:literal, first: $first:expr,
+        $($read:ty as $kind:ident => $cell:expr),+ $(,)?
+    ) => {
         impl Cells for $row {
             fn cell(&self, column: &str) -> Result<Option<Cell>, RecordError> {
                 let named = self.columns().iter().find(|found| found.name() == column);
@@ -84,32 +95,45 @@ macro_rules! cells {
                 Err(kind())
             }
         }
+
+        impl Kinds for $database {
+            const TYPED: bool = $typed;
+            const FIRST: Option<&'static str> = $first;
+
+            fn kind(of: &$info) -> Option<Kind> {
+                $(if <$read as Type<$database>>::compatible(of) {
+                    return Some(Kind::$kind);
+                })+
+                None
+            }
+        }
     };
 }
 
-cells!(PgRow,
-    String => Cell::Text,
-    i64 => Cell::Integer,
-    i32 => |value| Cell::Integer(i64::from(value)),
-    i16 => |value| Cell::Integer(i64::from(value)),
-    bool => Cell::Boolean,
-    Uuid => |value: Uuid| Cell::Text(value.to_string()),
-    Vec<String> => Cell::List,
-    Value => Cell::Json,
+cells!(Postgres, PgRow, PgTypeInfo, typed: true, first: None,
+    String as Text => Cell::Text,
+    i64 as Integer => Cell::Integer,
+    i32 as Integer => |value| Cell::Integer(i64::from(value)),
+    i16 as Integer => |value| Cell::Integer(i64::from(value)),
+    bool as Boolean => Cell::Boolean,
+    Uuid as Text => |value: Uuid| Cell::Text(value.to_string()),
+    Vec<String> as List => Cell::List,
+    Value as Json => Cell::Json,
 );
-cells!(MySqlRow,
-    String => Cell::Text,
-    i64 => Cell::Integer,
-    u64 => |value: u64| {
+cells!(MySql, MySqlRow, MySqlTypeInfo, typed: true, first: None,
+    String as Text => Cell::Text,
+    i64 as Integer => Cell::Integer,
+    u64 as Integer => |value: u64| {
         i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Integer)
     },
-    bool => Cell::Boolean,
-    Value => Cell::Json,
+    bool as Boolean => Cell::Boolean,
+    Value as Json => Cell::Json,
 );
-cells!(SqliteRow,
-    String => Cell::Text,
-    i64 => Cell::Integer,
-    bool => Cell::Boolean,
+cells!(Sqlite, SqliteRow, SqliteTypeInfo, typed: false,
+    first: Some("SELECT 1 FROM sqlite_schema LIMIT 0"),
+    String as Text => Cell::Text,
+    i64 as Integer => Cell::Integer,
+    bool as Boolean => Cell::Boolean,
 );
 
 /// An account, and what to check its password against.
@@ -152,10 +176,10 @@ impl RecordError {
     /// What the audit is told.
     pub(super) const REFUSED: Refused = Refused::Unusable;
 
-    /// Whether query and configuration do not fit, so that it says nothing about the account.
+    /// Whether it says nothing about the account, so that no session may end of it.
     pub(super) const fn is_of_the_query(&self) -> bool {
         match self {
-            Self::Absent(_) | Self::Type { .. } => true,
+            Self::Absent(_) | Self::Computed(_) | Self::Type { .. } => true,
             Self::Hash(..) | Self::Name(..) | Self::Null(_) | Self::Value(..) => false,
         }
     }

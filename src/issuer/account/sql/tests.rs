@@ -134,39 +134,103 @@ async fn columns_may_have_other_names_and_become_claims() {
     assert_eq!(outcome.map(|_| ()), Err(AccountsUnavailable::Unreachable));
 }
 
-/// A column that was renamed, or that is of another type now, is nobody's fault: 503, and no session
-/// ends of it.
+/// A column that was renamed, a parameter too many, a statement that asks for nothing: nobody is
+/// asked for, and the answer does not tell who is there (CWE-204). 503, and no session ends of it.
 #[tokio::test]
-async fn a_table_that_does_not_fit_refuses_nobody() {
+async fn a_query_that_does_not_fit_is_answered_alike_for_everybody() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.db");
     database(
         &path,
-        "CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT, level BLOB);
-         INSERT INTO users VALUES (7, 'alice', 'H', x'00ff');",
+        "CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT);
+         INSERT INTO users VALUES (7, 'alice', 'H');",
     )
     .await;
-    for columns in [
-        ", columns = { subject = \"user_id\" }",
-        ", columns = { password = \"hash\" }",
-        ", columns = { roles = \"role\" }",
-        ", columns = { permissions = \"rights\" }",
-        ", columns = { disabled = \"locked\" }",
-        ", columns = { claims = { mail = \"mail\" } }",
-        ", columns = { roles = \"level\" }",
-        ", columns = { claims = { level = \"level\" } }",
+    let unreachable = Err(AccountsUnavailable::Unreachable);
+    for (columns, query, says) in [
+        (
+            ", columns = { subject = \"user_id\" }",
+            QUERY,
+            "column `user_id`, which is read as subject",
+        ),
+        (", columns = { password = \"hash\" }", QUERY, "column `hash`"),
+        (", columns = { roles = \"role\" }", QUERY, "`sql.columns.roles`"),
+        (", columns = { permissions = \"rights\" }", QUERY, "column `rights`"),
+        (", columns = { disabled = \"locked\" }", QUERY, "column `locked`"),
+        (", columns = { enabled = \"active\" }", QUERY, "column `active`"),
+        (", columns = { claims = { mail = \"mail\" } }", QUERY, "read as claims.mail"),
+        ("", "SELECT id FROM users WHERE email = $1", "column `password_hash`"),
+        ("", "SELECT * FROM users WHERE email = $1 OR email = $2", "has 2 parameters"),
+        ("", "SELECT * FROM users WHERE email = '$1'", "has 0 parameters"),
+        ("", "SELECT * FROM people WHERE email = $1", "no such table: people"),
+        ("", "SELEC * FROM users WHERE email = $1", "syntax error"),
+        // What is no question is not executed: there is nothing to read of it.
+        ("", "DELETE FROM users WHERE email = $1", "column `id`"),
+        ("", "UPDATE users SET email = NULL WHERE email <> $1", "column `id`"),
     ] {
-        let mistaken = accounts(&path, columns, QUERY);
-        let unreachable = Err(AccountsUnavailable::Unreachable);
-        let outcome = login(&mistaken, "alice", PASSWORD).await;
-        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
-        let outcome = mistaken.look_up("alice", "7").await;
-        assert_eq!(outcome.map(|_| ()), unreachable, "{columns}");
-        // Who is not there is not there.
-        assert_eq!(mistaken.look_up("bob", "8").await, Ok(LookedUp::Gone));
+        let mistaken = accounts(&path, columns, query);
+        for name in ["alice", "bob"] {
+            for password in [PASSWORD, "wrong"] {
+                let outcome = login(&mistaken, name, password).await;
+                assert_eq!(outcome.map(|_| ()), unreachable, "{name} {columns} {query}");
+            }
+            let outcome = mistaken.look_up(name, "7").await;
+            assert_eq!(outcome.map(|_| ()), unreachable, "{name} {columns} {query}");
+        }
+        let Source::Sql(sql) = &mistaken.source else { panic!() };
+        let why = sql.probe().await.unwrap_err();
+        assert!(matches!(why, ProbeError::Misfit(_)) && why.to_string().contains(says), "{why}");
     }
     let fitting = accounts(&path, "", QUERY);
     assert!(login(&fitting, "alice", PASSWORD).await.unwrap().is_ok());
+    // The table is changed under it, and changed back.
+    database(&path, "ALTER TABLE users RENAME COLUMN password_hash TO hash").await;
+    for name in ["alice", "bob"] {
+        assert_eq!(login(&fitting, name, PASSWORD).await.map(|_| ()), unreachable, "{name}");
+    }
+    database(&path, "ALTER TABLE users RENAME COLUMN hash TO password_hash").await;
+    assert!(login(&fitting, "alice", PASSWORD).await.unwrap().is_ok());
+    assert_eq!(login(&fitting, "bob", PASSWORD).await, Ok(Err(Refused::Unknown)));
+}
+
+/// What is wrong with one row is found out only where there is one: a login is refused like an
+/// unknown account's (CWE-204), while a refresh, which knows that there is one, ends no session of
+/// what says nothing about the account.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_refused_like_an_unknown_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    database(
+        &path,
+        "CREATE TABLE users (id INTEGER, email TEXT, password_hash TEXT, level, extra TEXT);
+         INSERT INTO users VALUES (7, 'blob', 'H', x'00ff', '[]');
+         INSERT INTO users VALUES (8, 'real', 'H', 1.5, '[]');
+         INSERT INTO users VALUES (9, 'list', 'H', '[1]', '[]');
+         INSERT INTO users VALUES (10, 'json', 'H', 'a', '{');
+         INSERT INTO users VALUES (11, 'overflow', 'H', -9223372036854775808, '[]');
+         INSERT INTO users VALUES (12, 'good', 'H', 'a', '[]');",
+    )
+    .await;
+    let query = "SELECT id, password_hash, level AS roles, json_extract(extra, '$') AS permissions, \
+                 CASE email WHEN 'overflow' THEN abs(level) ELSE 0 END AS disabled FROM users \
+                 WHERE email = $1";
+    let accounts = accounts(&path, ", connections = 1", query);
+    for (name, subject, at_refresh) in [
+        ("blob", "7", Err(AccountsUnavailable::Unreachable)),
+        ("real", "8", Err(AccountsUnavailable::Unreachable)),
+        ("list", "9", Ok(LookedUp::Gone)),
+        ("json", "10", Err(AccountsUnavailable::Unreachable)),
+        ("overflow", "11", Err(AccountsUnavailable::Unreachable)),
+        ("nobody", "1", Ok(LookedUp::Gone)),
+    ] {
+        let refused = if name == "nobody" { Refused::Unknown } else { Refused::Unusable };
+        for password in [PASSWORD, "wrong"] {
+            assert_eq!(login(&accounts, name, password).await, Ok(Err(refused)), "{name}");
+        }
+        assert_eq!(accounts.look_up(name, subject).await, at_refresh, "{name}");
+        // On the same connection.
+        assert!(login(&accounts, "good", PASSWORD).await.unwrap().is_ok(), "after {name}");
+    }
 }
 
 /// A collation that ignores case finds one account under many spellings: it is one subject, so that
