@@ -20,6 +20,7 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::end_sessions::Issuer;
 use super::{ConfigArgs, complain};
 use crate::config::{Options, PermissionError, UserSource, check_key_permissions};
 use crate::issuer::account::file::{
@@ -216,6 +217,7 @@ fn add(args: &AddArgs, io: &mut Io<'_>) -> Result<(), Failure> {
 
 fn passwd(args: &PasswdArgs, io: &mut Io<'_>) -> Result<(), Failure> {
     let path = args.which.path()?;
+    let issuer = args.end_sessions.then(|| Issuer::of(&args.which.config)).transpose()?;
     if Table::load(&path)?.get(&args.name).is_none() {
         return Err(EditError::Missing(args.name.clone()).into());
     }
@@ -228,11 +230,13 @@ fn passwd(args: &PasswdArgs, io: &mut Io<'_>) -> Result<(), Failure> {
         Ok(users.set_hash(&args.name, &hash)?)
     })?;
     say(io, &format!("{} has another password", args.name));
-    if args.end_sessions {
-        return end_sessions::run(&args.which.config, &subject, io);
+    match issuer {
+        Some(issuer) => issuer.end_sessions(&subject, io),
+        None => {
+            say(io, "sessions go on; --end-sessions or `postern revoke --sub` ends them");
+            Ok(())
+        }
     }
-    say(io, "sessions go on; --end-sessions or `postern revoke --sub` ends them");
-    Ok(())
 }
 
 fn remove(args: &RemoveArgs, io: &mut Io<'_>) -> Result<(), Failure> {

@@ -20,33 +20,44 @@ const REASON: &str = "the password was changed";
 /// held still for one look. Until then the old password still begins sessions.
 const READ_AGAIN: Duration = Duration::from_secs(4);
 
-/// Ends the sessions at once, and once more when the old password is known nowhere any more.
-pub(super) fn run(config: &ConfigArgs, subject: &str, io: &mut Io<'_>) -> Result<(), Failure> {
-    let loaded = config.load(Options::ONLINE).map_err(Failure::Configuration)?;
-    let issuer = match &loaded.config.issuing {
-        Some(issuing) => issuing.get_ref().issuer.get_ref().0.clone(),
-        None => return Err(Failure::Configuration("there is no [issuing]".to_owned())),
-    };
-    let asked = Asked {
-        sub: Some(subject.to_owned()),
-        of_issuer: Some(issuer.clone()),
-        reason: REASON.to_owned(),
-        ..Asked::default()
-    };
-    let command = command(config, subject, &issuer);
-    revoke(&asked, &loaded).map_err(|why| {
-        Failure::SessionsGoOn(format!("{why}; its sessions were NOT ended, do it by: {command}"))
-    })?;
-    say(io, "its sessions were ended");
-    let shown = humantime::format_duration(READ_AGAIN);
-    say(io, &format!("once more in {shown}, when gateways know the new password"));
-    crate::cli::keys::wait(READ_AGAIN);
-    revoke(&asked, &loaded).map_err(|why| {
-        Failure::SessionsGoOn(format!(
-            "{why}; sessions that were begun with the old password during the last {shown} were \
-             NOT ended, do it by: {command}"
-        ))
-    })
+/// The issuer whose sessions they are, and how its gateway is reached.
+pub(super) struct Issuer<'a> {
+    config: &'a ConfigArgs,
+    loaded: Loaded,
+    name: String,
+}
+
+impl<'a> Issuer<'a> {
+    /// That of the configuration. To be asked for before anything is changed.
+    pub(super) fn of(config: &'a ConfigArgs) -> Result<Self, Failure> {
+        let loaded = config.load(Options::ONLINE).map_err(Failure::Configuration)?;
+        let issuing = loaded.config.issuing.as_ref();
+        let name = issuing.map(|issuing| issuing.get_ref().issuer.get_ref().0.clone());
+        let nobody = || Failure::Configuration("the configuration has no [issuing]".to_owned());
+        Ok(Self { config, name: name.ok_or_else(nobody)?, loaded })
+    }
+
+    /// Ends the sessions at once, and once more when the old password is known nowhere any more.
+    pub(super) fn end_sessions(&self, subject: &str, io: &mut Io<'_>) -> Result<(), Failure> {
+        let asked = Asked {
+            sub: Some(subject.to_owned()),
+            of_issuer: Some(self.name.clone()),
+            reason: REASON.to_owned(),
+            ..Asked::default()
+        };
+        let go_on = |why: String, which: &str| {
+            let command = command(self.config, subject, &self.name);
+            let text = format!("{why}; {which} were NOT ended, end them by: {command}");
+            Failure::SessionsGoOn(text)
+        };
+        revoke(&asked, &self.loaded).map_err(|why| go_on(why, "its sessions"))?;
+        let shown = humantime::format_duration(READ_AGAIN);
+        say(io, "its sessions were ended");
+        say(io, &format!("once more in {shown}, when no gateway takes the old password any more"));
+        crate::cli::keys::wait(READ_AGAIN);
+        let which = "sessions that were begun with the old password meanwhile";
+        revoke(&asked, &self.loaded).map_err(|why| go_on(why, which))
+    }
 }
 
 fn revoke(asked: &Asked, loaded: &Loaded) -> Result<(), String> {
@@ -61,19 +72,18 @@ fn revoke(asked: &Asked, loaded: &Loaded) -> Result<(), String> {
 
 /// The command that does it by hand, with or without a gateway.
 fn command(config: &ConfigArgs, subject: &str, issuer: &str) -> String {
-    let mut words = vec!["postern revoke --sub".to_owned(), quoted(subject)];
-    words.extend(["--of-issuer".to_owned(), quoted(issuer)]);
-    if let Some(path) = &config.config {
-        words.extend(["--config".to_owned(), quoted(&path.display().to_string())]);
-    }
-    for set in &config.set {
-        words.extend(["--set".to_owned(), quoted(set)]);
-    }
-    words.join(" ")
+    let path = config.config.as_ref().map(|path| path.display().to_string());
+    let options = [("--sub", subject), ("--of-issuer", issuer)].into_iter();
+    let options = options.chain(path.as_deref().map(|path| ("--config", path)));
+    let options = options.chain(config.set.iter().map(|set| ("--set", set.as_str())));
+    options.fold("postern revoke".to_owned(), |line, (option, value)| {
+        // What begins with a dash would be taken for the next option.
+        let between = if value.starts_with('-') { '=' } else { ' ' };
+        format!("{line} {option}{between}{}", quoted(value))
+    })
 }
 
-/// One word for a shell, whatever is in it; what begins with a dash is no option here, as the
-/// option before it takes a value.
+/// One word for a shell, whatever is in it.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=+,%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -96,10 +106,12 @@ mod tests {
              --config 'a dir/p.toml'"
         );
         let plain = ConfigArgs::default();
+        let of = |subject| command(&plain, subject, "https://login.test");
         assert_eq!(
-            command(&plain, "alice@example.com", "https://login.test"),
+            of("alice@example.com"),
             "postern revoke --sub alice@example.com --of-issuer https://login.test"
         );
+        assert!(of("--kid").starts_with("postern revoke --sub=--kid --of-issuer"));
         for word in ["", "$(x)", "`x`", "a\\b", "é", "~x", "*", "a!b"] {
             assert_eq!(quoted(word), format!("'{word}'"));
         }

@@ -218,8 +218,7 @@ impl FileAccounts {
         hash: &Secret<String>,
         seen: &Seen,
     ) -> Result<Option<Table>, FileError> {
-        let is_as_seen =
-            || seen.standing == Standing::Read && version(&self.path) == seen.version;
+        let is_as_seen = || seen.standing == Standing::Read && version(&self.path) == seen.version;
         if !is_as_seen() {
             return Ok(None);
         }
