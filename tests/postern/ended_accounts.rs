@@ -190,6 +190,34 @@ fn a_store_that_is_away_hears_of_it_later() {
     }
 }
 
+/// The password was right, and the session begins after the account has gone (CWE-367): what ends
+/// its sessions may have come first, so the login is refused.
+#[test]
+fn a_login_under_way_when_its_account_goes() {
+    let (app, redis) = (Upstream::start(), Redis::start());
+    let setup = setup(&app).redis(&redis).set("store", "timeout", "\"20s\"");
+    let gateway = Gateway::start(&setup);
+    let client = client(&gateway);
+    client.login("alice");
+    redis.freeze();
+    std::thread::scope(|scope| {
+        let logins = ["alice", "bob"].map(|name| {
+            let client = &client;
+            scope.spawn(move || client.login_as(name, PASSWORD))
+        });
+        // Long enough for the password, which is not needed: the account is looked up at the end.
+        std::thread::sleep(Duration::from_millis(500));
+        remove(&gateway, "alice");
+        gateway.says("the users file was read again");
+        assert!(logins.iter().all(|login| !login.is_finished()), "the store does not answer");
+        redis.thaw();
+        let [alice, bob] = logins.map(|login| login.join().unwrap());
+        alice.refused(401);
+        goes_on(&client, &Tokens::of(bob));
+    });
+    gateway.says(DONE);
+}
+
 /// A file that cannot be meant as a whole says nothing about anybody (CWE-367).
 #[test]
 fn a_half_written_file_ends_nobody() {
