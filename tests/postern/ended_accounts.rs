@@ -190,8 +190,8 @@ fn a_store_that_is_away_hears_of_it_later() {
     }
 }
 
-/// The password was right, and the session begins after the account has gone (CWE-367): what ends
-/// its sessions may have come first, so the login is refused.
+/// The password was right, and the session is to begin after the account has gone (CWE-367):
+/// whichever of the two the store hears of first, the login is refused.
 #[test]
 fn a_login_under_way_when_its_account_goes() {
     let (app, redis) = (Upstream::start(), Redis::start());
