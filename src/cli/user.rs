@@ -5,6 +5,7 @@
 //!
 //! What it must never do: print a hash or a password.
 
+mod end_sessions;
 mod list;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::end_sessions::Issuer;
 use super::{ConfigArgs, complain};
 use crate::config::{Options, PermissionError, UserSource, check_key_permissions};
 use crate::issuer::account::file::{
@@ -47,11 +49,11 @@ pub struct UserArgs {
 pub enum UserVerb {
     /// Add an account; asks for its password
     Add(AddArgs),
-    /// Give an account another password
+    /// Give an account another password; its sessions go on, unless --end-sessions is given
     Passwd(PasswdArgs),
     /// Show the accounts, without their hashes
     List(ListArgs),
-    /// Remove an account: its sessions end at their next refresh
+    /// Remove an account: running gateways end its sessions within seconds
     Remove(RemoveArgs),
     /// Take over the accounts of an htpasswd file
     Import(ImportArgs),
@@ -100,6 +102,9 @@ pub struct PasswdArgs {
     /// File that holds the password; - is standard input. Default: asked for on the terminal
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// End all sessions of the account, through the gateway that runs with this configuration
+    #[arg(long, conflicts_with = "file")]
+    pub end_sessions: bool,
     /// Where.
     #[command(flatten)]
     pub which: WhichFile,
@@ -168,6 +173,9 @@ enum Failure {
     Password(#[from] PasswordError),
     #[error(transparent)]
     Permission(#[from] PermissionError),
+    /// The password is another, and that is all.
+    #[error("{0}")]
+    SessionsGoOn(String),
     #[error("{0}")]
     Usage(String),
 }
@@ -209,14 +217,26 @@ fn add(args: &AddArgs, io: &mut Io<'_>) -> Result<(), Failure> {
 
 fn passwd(args: &PasswdArgs, io: &mut Io<'_>) -> Result<(), Failure> {
     let path = args.which.path()?;
+    let issuer = args.end_sessions.then(|| Issuer::of(&args.which.config)).transpose()?;
     if Table::load(&path)?.get(&args.name).is_none() {
         return Err(EditError::Missing(args.name.clone()).into());
     }
     let hash = new_hash(&args.name, args.password_file.as_deref(), io)?;
-    change(&path, |users| Ok(users.set_hash(&args.name, &hash)?))?;
+    let mut subject = args.name.clone();
+    change(&path, |users| {
+        if let Some(entry) = users.get(&args.name) {
+            entry.subject().clone_into(&mut subject);
+        }
+        Ok(users.set_hash(&args.name, &hash)?)
+    })?;
     say(io, &format!("{} has another password", args.name));
-    say(io, "sessions go on; `postern revoke --sub` ends them");
-    Ok(())
+    match issuer {
+        Some(issuer) => issuer.end_sessions(&subject, io),
+        None => {
+            say(io, "sessions go on; --end-sessions or `postern revoke --sub` ends them");
+            Ok(())
+        }
+    }
 }
 
 fn remove(args: &RemoveArgs, io: &mut Io<'_>) -> Result<(), Failure> {
@@ -225,7 +245,7 @@ fn remove(args: &RemoveArgs, io: &mut Io<'_>) -> Result<(), Failure> {
     Table::load(&path)?;
     change(&path, |users| Ok(users.remove(&args.name)?))?;
     say(io, &format!("{} was removed from {}", args.name, path.display()));
-    say(io, "tokens that it has live until they expire; `postern revoke --sub` ends them now");
+    say(io, "gateways that run end its sessions within seconds, and refuse its tokens");
     Ok(())
 }
 

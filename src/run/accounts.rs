@@ -1,14 +1,16 @@
 //! The accounts of `[issuing.users]`: opened at the start, opened anew when a reload changed the
-//! section, and the users file read again when it has changed.
+//! section, and the users file read again when it has changed: accounts that are gone then, or
+//! disabled, are handed in to have their sessions ended.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::ended::Endings;
 use super::environment;
 use crate::config::{Config, Problems, Source, UserSource, Users};
 use crate::issuer::AuthorizationServer;
-use crate::issuer::account::{Accounts, Settings};
+use crate::issuer::account::{Accounts, Ended, Settings};
 
 /// The section, if there is one.
 fn section(config: &Config) -> Option<&Users> {
@@ -53,13 +55,31 @@ pub(super) fn rest_on_files(config: &Config) -> bool {
 }
 
 /// Reads the users file again if it has changed, on a thread of its own.
-pub(super) fn look(server: &Arc<AuthorizationServer>) {
+pub(super) fn look(server: &Arc<AuthorizationServer>, endings: &Endings) {
     let Some(accounts) = server.accounts() else { return };
-    drop(tokio::task::spawn_blocking(move || match accounts.reload() {
-        Ok(false) => {}
-        Ok(true) => tracing::info!("the users file was read again"),
-        Err(error) => {
-            tracing::error!(%error, "the users file cannot be used; accounts stay as they were");
+    let endings = endings.clone();
+    drop(tokio::task::spawn_blocking(move || {
+        match accounts.reload() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the users file was read again"),
+            Err(error) => {
+                let text = "the users file cannot be used; accounts stay as they were";
+                tracing::error!(%error, "{text}");
+            }
         }
+        endings.hand_in(accounts.take_ended());
     }));
+}
+
+/// Puts accounts in force that were opened anew. Who was in the users file before and is not in
+/// the one now has ended, and is to be handed in once the configuration is in force.
+#[must_use]
+pub(super) fn replace(server: &AuthorizationServer, accounts: Option<Accounts>) -> Vec<Ended> {
+    let mut ended = Vec::new();
+    if let Some(old) = server.accounts() {
+        ended = old.take_ended();
+        ended.extend(accounts.iter().flat_map(|new| new.ended_since(&old)));
+    }
+    server.set_accounts(accounts);
+    ended
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod audit;
+mod ended;
 pub mod listen;
 mod reload;
 mod start;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use self::ended::Endings;
 use self::reload::{FirstTries, Reloader};
 use self::start::Writers;
 use self::watch_files::WatchedFiles;
@@ -158,6 +160,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     let begun = parts.gateway.audit.record(audit::start(&source)).await;
     begun.map_err(|error| Error::Start(error.to_string()))?;
     (options.on_ready)(&addresses);
+    let endings = Endings::begin(parts.gateway.clone());
     let reloader = Reloader {
         config,
         source,
@@ -169,6 +172,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
         files,
         again: None,
         lost: parts.blocklist.lost_before(),
+        endings: endings.clone(),
     };
     wait_for_the_end(inbox, signals, reloader, &limiters).await;
     admin.draining.store(true, Ordering::Release);
@@ -177,6 +181,7 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     finish(gateway, &crew).await;
     parts.gateway.providers.stop();
     crew.dismiss().await;
+    endings.warn_of_the_rest();
     end_logs(gateway.clone(), writers).await;
     Ok(())
 }
@@ -250,7 +255,7 @@ async fn wait_for_the_end(
             },
             _ = look.tick() => {
                 reloader.look_at_files().await;
-                accounts::look(&reloader.gateway.authorization_server);
+                accounts::look(&reloader.gateway.authorization_server, &reloader.endings);
                 reloader.look_at_blocklist().await;
             }
             _ = sweep.tick() => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::ended::Endings;
 use super::watch_files::WatchedFiles;
 use super::{accounts, audit, environment, store};
 use crate::blocklist::Blocklist;
@@ -38,6 +39,8 @@ pub(super) struct Reloader {
     pub(super) again: Option<Instant>,
     /// Losses of the store that are written down.
     pub(super) lost: u64,
+    /// Where accounts that are gone are handed in.
+    pub(super) endings: Endings,
 }
 
 /// Ends when every source of keys that a reload has added was tried once.
@@ -155,10 +158,10 @@ impl Reloader {
         self.blocklist.set_on_loss(store::on_loss(&config));
         // Before the snapshot: no request of it finds a copy that lacks the keys it asks for.
         self.blocklist.set_check(store::check(&config)).await;
-        if let Some(users) = users {
-            self.gateway.authorization_server.set_accounts(users);
-        }
+        let server = &self.gateway.authorization_server;
+        let ended = users.map(|users| accounts::replace(server, users));
         let first_tries = self.swap(snapshot);
+        self.endings.hand_in(ended.unwrap_or_default());
         (self.config, self.source) = (config, source);
         (self.files, self.again) = (files, None);
         Ok(first_tries)

@@ -43,6 +43,7 @@ mod cookies_csrf;
 mod login_page;
 mod real_browser;
 mod demo;
+mod ended_accounts;
 mod extraction;
 mod faults;
 mod foreign;

@@ -180,6 +180,22 @@ fn the_file_of_the_configuration() {
     assert!(dir.path().join("people").exists());
     assert_eq!(with("").0, 2);
     assert_eq!(with("[issuing.users]\n").0, 2);
+    // A password is changed, whether or not its sessions can be ended; the exit code tells. A file
+    // that is no gateway's has no sessions.
+    assert_eq!(with("[issuing.users]\nfile = \"people\"\n").0, 1, "there already");
+    let passwd = ["passwd", "alice", "--end-sessions"];
+    let path = dir.path().join("people");
+    let file = ["--file", path.to_str().unwrap()];
+    assert!(Line::try_parse_from(["user"].iter().chain(&passwd).chain(&file)).is_err());
+    let here = ["--config", config.to_str().unwrap()];
+    let (code, _, err) = told(&[&passwd[..], &here].concat(), "another password", None);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("alice has another password"), "{err}");
+    let command = "NOT ended, end them by: postern revoke --sub alice --of-issuer \
+                   https://login.example.com --config ";
+    assert!(err.contains(command), "{err}");
+    let table = Table::load(&path).unwrap();
+    assert!(table.get("alice").unwrap().hash.verify(b"another password").unwrap());
     let sql = "[issuing.users]\nsql = { url = \"sqlite:u.db\", query = \"SELECT ?\" }\n";
     let (code, _, err) = with(sql);
     assert!(code == 2 && err.contains("is no file"), "{err}");

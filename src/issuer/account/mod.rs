@@ -122,6 +122,36 @@ impl Accounts {
         }
     }
 
+    /// The accounts that could log in, and are gone or disabled since this was last asked: their
+    /// sessions are to be ended. Of a users file alone: nobody hears of a change elsewhere.
+    #[must_use]
+    pub fn take_ended(&self) -> Vec<Ended> {
+        match &self.source {
+            Source::File(file) => file.take_ended(),
+            Source::Sql(_) | Source::Upstream(_) => Vec::new(),
+        }
+    }
+
+    /// The accounts of `old` that are gone or disabled here; known when both are users files.
+    #[must_use]
+    pub fn ended_since(&self, old: &Self) -> Vec<Ended> {
+        match (&self.source, &old.source) {
+            (Source::File(new), Source::File(old)) => new.ended_since(old),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether somebody whose password was right a moment ago still has the account, as far as that
+    /// is known here: to be asked once their session has begun, which whatever ends the sessions of
+    /// accounts that are gone may have been too early to find.
+    #[must_use]
+    pub fn stands(&self, name: &str, subject: &str) -> bool {
+        match &self.source {
+            Source::File(file) => file.look_up(name, subject) != LookedUp::Gone,
+            Source::Sql(_) | Source::Upstream(_) => true,
+        }
+    }
+
     /// Whether the password is the account's. Callable from any runtime.
     ///
     /// # Errors
@@ -183,6 +213,38 @@ pub struct Account {
     /// Claims besides, as configured for an SQL table or an upstream; none that a token's own
     /// making decides about (`iss`, `exp`, …).
     pub claims: Map<String, Value>,
+}
+
+/// An account that was there, enabled, and is not any more: nobody may go on as its `sub`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// `sub` of its tokens.
+    pub subject: String,
+    /// What became of it.
+    pub why: EndedWhy,
+}
+
+/// What became of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedWhy {
+    /// It is there, and disabled.
+    Disabled,
+    /// The name has another id: it is somebody else's by now.
+    OtherId,
+    /// There is no such name.
+    Removed,
+}
+
+impl EndedWhy {
+    /// In words, for the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "the account was disabled",
+            Self::OtherId => "the account has another id",
+            Self::Removed => "the account was removed",
+        }
+    }
 }
 
 /// Why a login failed. For the audit log alone: the client gets one answer for every cause.

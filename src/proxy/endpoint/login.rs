@@ -127,9 +127,17 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
     // A login that nobody could read about afterwards is none.
     let event = errand.event_of(Kind::Login, Outcome::Done, &issued.login);
     let sid = issued.login.sid.clone();
-    let handed = match errand.record(event).await {
-        Ok(()) => errand.tokens(issued, &rights, UnixTime::now()).await,
-        Err(unwritten) => Err(unwritten),
+    // The account may have gone since its password was checked, and the end of its sessions may
+    // have come before this one began.
+    let accounts = errand.worker.gateway.authorization_server.accounts();
+    let handed = if accounts.is_none_or(|accounts| accounts.stands(&name, &subject)) {
+        match errand.record(event).await {
+            Ok(()) => errand.tokens(issued, &rights, UnixTime::now()).await,
+            Err(unwritten) => Err(unwritten),
+        }
+    } else {
+        refused(errand, &name, word(Refused::Unknown)).await;
+        Err(Rejection::NotAccepted("login_refused"))
     };
     let unused = match handed {
         Ok(Ok(tokens)) => return Ok(tokens),

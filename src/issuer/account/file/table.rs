@@ -10,6 +10,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::super::verify::{TooManyWorks, Works};
+use super::super::{Ended, EndedWhy};
 use super::line::{Entry, LineError};
 use crate::config::{PermissionError, check_key_permissions};
 
@@ -146,6 +147,32 @@ impl Table {
         all.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    /// How many accounts may log in.
+    pub(super) fn enabled(&self) -> usize {
+        self.entries.values().filter(|(_, entry)| !entry.disabled).count()
+    }
+
+    /// Which accounts may log in by this table and not by a newer one, as the same `sub`; in the
+    /// order of the file.
+    pub(super) fn ended_in(&self, newer: &Self) -> Vec<Ended> {
+        let mut ended: Vec<_> = self
+            .entries
+            .values()
+            .filter(|(_, entry)| !entry.disabled)
+            .filter_map(|(line, entry)| {
+                let why = match newer.get(&entry.name) {
+                    None => EndedWhy::Removed,
+                    Some(now) if now.subject() != entry.subject() => EndedWhy::OtherId,
+                    Some(now) if now.disabled => EndedWhy::Disabled,
+                    Some(_) => return None,
+                };
+                Some((line, Ended { subject: entry.subject().to_owned(), why }))
+            })
+            .collect();
+        ended.sort_by_key(|(line, _)| *line);
+        ended.into_iter().map(|(_, ended)| ended).collect()
+    }
+
     /// The number of each account's line, from 0.
     pub(super) fn places(&self) -> HashMap<String, usize> {
         self.entries.iter().map(|(name, (line, _))| (name.clone(), *line)).collect()
@@ -231,6 +258,38 @@ mod tests {
         assert!(read("a:H::7\nb:H::7\n").unwrap_err().contains("same id"));
         assert!(read("a:H::b\nb:H\n").unwrap_err().contains("same id"));
         assert!(read("a:H::b\nb:H::a\n").is_ok());
+    }
+
+    /// ASVS 5.0 7.4.2: whoever could log in and cannot any more, by the `sub` of their tokens.
+    #[test]
+    fn who_has_ended() {
+        use EndedWhy::{Disabled, OtherId, Removed};
+        let old = read("a:H\nb:H::7\nc:H::::disabled\nd:H\ne:H:x\n").unwrap();
+        assert_eq!(old.enabled(), 4);
+        let other = HASH.replace("EGHR", "EGHS");
+        let ended = |text: &str| -> Vec<_> {
+            let text = text.replace('H', HASH).replace('J', &other);
+            let new = Table::read(Path::new("users"), &text).unwrap();
+            let ended = old.ended_in(&new).into_iter();
+            ended.map(|ended| (ended.subject, ended.why)).collect()
+        };
+        let of = |ended: &[(&str, EndedWhy)]| -> Vec<_> {
+            ended.iter().map(|(subject, why)| ((*subject).to_owned(), *why)).collect()
+        };
+        let rows: [(&str, &[(&str, EndedWhy)]); 7] = [
+            // Another order, hash, role; one that is enabled; one more.
+            ("e:J:y\nd:H\nc:H\nb:H::7\na:H\nf:H\n", &[]),
+            ("b:H::7\nc:H\nd:H\ne:H\n", &[("a", Removed)]),
+            ("a:H::::disabled\nb:H::7\nd:H\ne:H\n", &[("a", Disabled)]),
+            ("a:H\nb:H::8\nd:H\ne:H\n", &[("7", OtherId)]),
+            ("a:H::8::disabled\nb:H::7\nd:H\ne:H\n", &[("a", OtherId)]),
+            // Two that change places are each somebody else.
+            ("a:H::7\nb:H::a\nd:H\ne:H\n", &[("a", OtherId), ("7", OtherId)]),
+            ("", &[("a", Removed), ("7", Removed), ("d", Removed), ("e", Removed)]),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(ended(text), of(expected), "{text}");
+        }
     }
 
     #[test]

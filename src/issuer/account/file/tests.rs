@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::Accounts;
+use super::super::{Accounts, EndedWhy};
 use super::*;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -193,6 +193,98 @@ async fn a_login_does_not_hang_on_the_upgrade() {
     assert!(settle(&accounts));
     assert!(login(&accounts, "alice", PASSWORD).await.unwrap().is_ok());
     assert!(fs::read_to_string(&path).unwrap().contains("$argon2id$"));
+}
+
+/// ASVS 5.0 7.4.2: told once, when the change is in force, and by `sub`.
+#[test]
+fn who_is_gone_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    put(&path, &format!("alice:{BCRYPT}::7\nbob:{BCRYPT}\ncarol:{BCRYPT}\n"));
+    let accounts = Accounts::from_file(&path).unwrap();
+    let told = || -> Vec<_> {
+        let ended = accounts.take_ended().into_iter();
+        ended.map(|ended| (ended.subject, ended.why)).collect()
+    };
+    let gone = vec![("7".to_owned(), EndedWhy::Removed), ("carol".to_owned(), EndedWhy::Disabled)];
+    assert!(told().is_empty());
+    assert!(accounts.stands("alice", "7") && !accounts.stands("alice", "alice"));
+    put(&path, &format!("bob:{BCRYPT}\ncarol:{BCRYPT}::::disabled\n"));
+    assert!(!accounts.reload().unwrap());
+    assert!(told().is_empty(), "before it holds still");
+    assert!(accounts.reload().unwrap());
+    assert!(!accounts.stands("alice", "7") && !accounts.stands("carol", "carol"));
+    assert_eq!(told(), gone);
+    assert!(told().is_empty());
+    // What cannot be read says nothing about anybody.
+    for wrong in ["bob\n", &format!("bob:{BCRYPT}\nbo")] {
+        put(&path, wrong);
+        assert!(!accounts.reload().unwrap());
+        assert!(accounts.reload().is_err());
+        assert!(!accounts.reload().unwrap());
+        assert!(told().is_empty() && accounts.stands("bob", "bob"), "{wrong}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(!settle_or_fail(&accounts));
+    assert!(told().is_empty() && accounts.stands("bob", "bob"), "a file that is gone");
+    // Another file in its place, by the configuration.
+    put(&path, &format!("carol:{BCRYPT}\n"));
+    let other = Accounts::from_file(&path).unwrap();
+    assert_eq!(
+        other.ended_since(&accounts),
+        [Ended { subject: "bob".to_owned(), why: EndedWhy::Removed }]
+    );
+}
+
+fn settle_or_fail(accounts: &Accounts) -> bool {
+    accounts.reload().is_ok_and(|read| read) || accounts.reload().is_ok_and(|read| read)
+}
+
+/// What the system did not allow (a mode, a full table of open files) is tried again, though the
+/// file does not change: an account that was removed must not stay for that.
+#[test]
+fn a_file_that_could_not_be_read_is_tried_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    put(&path, &format!("alice:{BCRYPT}\nbob:{BCRYPT}\n"));
+    let accounts = Accounts::from_file(&path).unwrap();
+    let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    put(&path, &format!("bob:{BCRYPT}\n"));
+    mode(0o644);
+    assert!(!accounts.reload().unwrap());
+    assert!(accounts.reload().is_err());
+    assert!(!accounts.reload().unwrap(), "told once");
+    assert!(accounts.stands("alice", "alice"));
+    mode(0o600);
+    assert!(accounts.reload().unwrap());
+    assert!(!accounts.stands("alice", "alice"));
+    assert_eq!(accounts.take_ended().len(), 1);
+}
+
+/// Removed, disabled or given another password while the old one was being checked: the table in
+/// force decides (CWE-367).
+#[test]
+fn a_check_ends_with_the_table_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    let line = format!("alice:{BCRYPT}:admin\n");
+    let (_, other) = Hash::make(b"another password").unwrap();
+    let password = Password::typed(PASSWORD).unwrap();
+    for (text, refused) in [
+        (String::new(), Refused::Unknown),
+        (format!("alice:{BCRYPT}::::disabled\n"), Refused::Disabled),
+        (format!("alice:{}\n", other.expose()), Refused::WrongPassword),
+    ] {
+        put(&path, &line);
+        let file = FileAccounts::open(&path).unwrap();
+        let old = file.table.load_full();
+        let entry = old.get("alice").unwrap();
+        assert!(file.still_has(entry));
+        file.table.store(Arc::new(Table::read(&path, &text).unwrap()));
+        assert!(!file.still_has(entry), "{text}");
+        assert_eq!(file.verify("alice", &password).unwrap(), Err(refused), "{text}");
+    }
 }
 
 #[tokio::test]
