@@ -82,6 +82,7 @@ mod soak;
 mod sql_accounts;
 mod streams;
 mod stream_ends;
+mod upload_ends;
 mod many_streams;
 mod tls;
 mod listeners;
