@@ -240,3 +240,33 @@ impl HttpBody for Upload {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is under way ends with its connection, and says why; what has come to its end leaves
+    /// the connection to whoever has it next.
+    #[tokio::test]
+    async fn only_what_is_under_way_is_abandoned() {
+        let running = Progress::begin();
+        let driver = tokio::spawn(std::future::pending::<()>());
+        running.is_driven_by(&driver.abort_handle());
+        running.abandon_because("revoked");
+        running.abandon_because("something else");
+        assert_eq!(running.outcome(), Outcome::Abandoned);
+        assert_eq!(running.cause().unwrap().to_string(), "revoked");
+        assert!(driver.await.unwrap_err().is_cancelled());
+
+        let complete = Progress::begin();
+        let driver = tokio::spawn(std::future::pending::<()>());
+        complete.is_driven_by(&driver.abort_handle());
+        complete.set(Outcome::Complete);
+        complete.abandon_because("revoked");
+        assert_eq!(complete.outcome(), Outcome::Complete);
+        assert!(complete.cause().is_none());
+        tokio::task::yield_now().await;
+        assert!(!driver.is_finished());
+        driver.abort();
+    }
+}
