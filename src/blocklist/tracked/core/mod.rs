@@ -76,8 +76,8 @@ enum Phase {
     Sweeping { part: usize },
     /// The copy is complete and kept current.
     Following { since: Moment },
-    /// Too many entries; until then. As long as `after` is there, a probe younger than that one is to
-    /// tell whether the store knows what is held.
+    /// Too many entries; until then. A probe younger than `after` is to tell whether the store
+    /// knows what is held; `None`: it has.
     Full { until: Moment, after: Option<u64> },
 }
 
