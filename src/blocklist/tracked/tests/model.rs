@@ -281,7 +281,10 @@ impl World {
     /// A copy that knows itself to be too large lets go of what the store holds; of that, nothing
     /// outlives a loss.
     fn lets_go(&self) -> bool {
-        let is_too_large = |answer: &Answer| matches!(answer, Answer::Confirmed { listed, .. } if usize::try_from(*listed).unwrap() > self.max_entries);
+        let is_too_large = |answer: &Answer| match answer {
+            Answer::Confirmed { listed, .. } => *listed > self.max_entries as u64,
+            Answer::Ponged | Answer::Scanned { .. } | Answer::Read(_) => false,
+        };
         let sent = self.server.answers.iter().chain(&self.wire);
         let mut coming = self.answers.iter().chain(sent.filter_map(|sent| match sent {
             Wire::Answer(answer) => Some(answer),
