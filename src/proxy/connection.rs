@@ -10,7 +10,7 @@ use http::HeaderValue;
 use super::client::Peer;
 use super::clients::ConnectionPermit;
 use crate::policy::tls;
-use crate::stream::Sever;
+use crate::stream::{Sever, Why};
 
 /// One accepted connection.
 #[derive(Debug)]
@@ -216,7 +216,14 @@ impl Activity {
 }
 
 impl Sever for Activity {
-    fn sever(&self) {
+    fn sever(&self, _: Why) {
+        self.cut();
+    }
+}
+
+impl Activity {
+    /// Cuts the connection: it is reset.
+    pub fn cut(&self) {
         self.severed.store(true, Ordering::Release);
         if let Some(driver) = self.driver.get() {
             driver.wake_by_ref();

@@ -1,6 +1,5 @@
 //! A request's body on its way to the upstream, for as long as its token counts.
 
-use std::error::Error as _;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,27 +8,23 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::connection::Activity;
 use super::{Rejection, Trip};
 use crate::auth::VerifyError;
 use crate::body::StreamError;
-use crate::stream::{Exit, Kind, Life, Why};
-use crate::upstream::{Failure, Progress, Upload};
+use crate::stream::{Exit, Kind, Life, Sever, Why};
+use crate::upstream::{Progress, Upload};
 
 /// What goes with a body.
-pub(super) struct Escort {
-    life: Life,
-    connection: Arc<Activity>,
-}
+pub(super) struct Escort(Life);
 
 /// A body that ends when its token does.
 pub(super) struct Escorted {
     upload: Upload,
     progress: Arc<Progress>,
-    escort: Escort,
+    life: Life,
 }
 
-/// Why a body was cut short, as the error that it ends with.
+/// Why a body was cut short.
 #[derive(Debug)]
 struct CutShort(Why);
 
@@ -41,6 +36,14 @@ impl fmt::Display for CutShort {
 
 impl std::error::Error for CutShort {}
 
+/// Whoever waits for the answer is told at once, and ends the client's request. The body itself may
+/// never be asked again: its upstream need not read.
+impl Sever for Progress {
+    fn sever(&self, why: Why) {
+        self.abandon_because(CutShort(why));
+    }
+}
+
 impl Escort {
     /// For the body of a request whose token was accepted.
     pub(super) fn of(trip: &mut Trip, kind: Kind) -> Option<Self> {
@@ -48,11 +51,11 @@ impl Escort {
         let pass = trip.pass.clone();
         let life = trip.life(kind)?;
         trip.pass = pass;
-        Some(Self { life, connection: trip.connection.activity.clone() })
+        Some(Self(life))
     }
 
     pub(super) fn with(self, upload: Upload, progress: Arc<Progress>) -> Escorted {
-        Escorted { upload, progress, escort: self }
+        Escorted { upload, progress, life: self.0 }
     }
 }
 
@@ -64,14 +67,12 @@ impl HttpBody for Escorted {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let Self { upload, progress, escort } = self.get_mut();
-        if let Poll::Ready(why) = escort.life.poll_end(cx) {
-            progress.abandon();
-            return Poll::Ready(Some(Err(Box::new(CutShort(why)))));
-        }
+        let Self { upload, progress, life } = self.get_mut();
         let frame = Pin::new(upload).poll_frame(cx);
-        if frame.is_pending() && !escort.life.is_entered() {
-            escort.life.enter(cx, Exit::Insist(escort.connection.clone()));
+        // What lasts waits for the client sooner or later: no client may send more at once than
+        // fits into the connection to the upstream.
+        if frame.is_pending() && !life.is_entered() {
+            life.enter(cx, Exit::Cut(progress.clone()));
         }
         frame
     }
@@ -86,18 +87,12 @@ impl HttpBody for Escorted {
 }
 
 /// The refusal of a request whose body was cut short.
-pub(super) fn ended(failure: &Failure) -> Rejection {
-    let mut source = failure.source();
-    while let Some(error) = source {
-        if let Some(CutShort(why)) = error.downcast_ref() {
-            return match why {
-                Why::Expired => Rejection::InvalidToken(VerifyError::Expired),
-                Why::Revoked(cause) => Rejection::Revoked(*cause),
-                Why::Unanswered => Rejection::StoreUnavailable(why.reason()),
-                Why::Untrusted => Rejection::InvalidToken(VerifyError::UnknownKey),
-            };
-        }
-        source = error.source();
+pub(super) fn ended(upload: &Progress) -> Rejection {
+    match upload.cause().and_then(|cause| cause.downcast_ref()) {
+        Some(CutShort(Why::Expired)) => Rejection::InvalidToken(VerifyError::Expired),
+        Some(CutShort(Why::Revoked(cause))) => Rejection::Revoked(*cause),
+        Some(CutShort(why @ Why::Unanswered)) => Rejection::StoreUnavailable(why.reason()),
+        Some(CutShort(Why::Untrusted)) => Rejection::InvalidToken(VerifyError::UnknownKey),
+        None => Rejection::BodyBroken,
     }
-    Rejection::BodyBroken
 }

@@ -392,7 +392,7 @@ fn rejection(
         Some(Outcome::TooLarge) => return Rejection::BodyTooLarge,
         Some(Outcome::Stalled) => return Rejection::BodyTimeout,
         Some(Outcome::Broken) => return Rejection::BodyBroken,
-        Some(Outcome::Abandoned) => return ended(failure),
+        Some(Outcome::Abandoned) => return upload.map_or(Rejection::BodyBroken, ended),
         Some(Outcome::Complete | Outcome::Running) | None => {}
     }
     tracing::warn!(

@@ -21,7 +21,7 @@ use super::connection::Connection;
 use super::guard::{Hop, Upgrade};
 use super::outgoing::Ending;
 use crate::body::Body;
-use crate::stream::{Exit, Life, Sever as _};
+use crate::stream::{Exit, Life};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -82,7 +82,7 @@ pub fn join(
             drop(ending);
             let to_client = async {
                 if !farewell(&mut client, &down, &frames::close()).await {
-                    connection.activity.sever();
+                    connection.activity.cut();
                 }
                 drop(client);
             };

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::backoff::Backoff;
 pub use self::counter::Counter;
 pub(crate) use self::embedded::Embedded;
 pub use self::entry::{Entry, Found, Hit, Hits, Page, Place, Record};
@@ -28,6 +29,7 @@ pub use self::tracking::{Contents, Cursor, Key, Names, Push, Reading, Readings};
 use crate::time::UnixTime;
 use crate::token::Lookup;
 
+mod backoff;
 mod counter;
 mod embedded;
 mod entry;

@@ -23,15 +23,16 @@ const YOUTH: Duration = Duration::from_secs(1);
 /// How long whoever carries a stream may take to end it before its connection is cut.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Something that can be cut from outside: a client's connection.
+/// Something that can be cut from outside: a client's connection, an upload.
 pub trait Sever: Send + Sync {
-    /// Cuts it, so that the client cannot take what it got for the whole.
-    fn sever(&self);
+    /// Cuts it, so that nobody can take what got through for the whole. May be called more than
+    /// once; the first reason counts.
+    fn sever(&self, why: Why);
 }
 
 /// How a stream is made to end, besides waking its task.
 pub enum Exit {
-    /// The connection is cut with it.
+    /// This is cut with it.
     Cut(Arc<dyn Sever>),
     /// Its task ends it, and the connection is cut when that does not happen soon: a client that
     /// reads nothing keeps the task from running.
@@ -261,7 +262,7 @@ impl Index {
         .collect()
     }
 
-    /// Ends these streams: their tasks are woken, connections that end with them are cut.
+    /// Ends these streams: their tasks are woken, what ends with them is cut.
     pub(super) fn end(&self, keys: &[Key], why: Why, now: Instant) {
         let mut ended = Vec::with_capacity(keys.len());
         {
@@ -282,7 +283,7 @@ impl Index {
         self.tally.note_ended(why, ended.len());
         for (waker, cut) in ended {
             if let Some(connection) = cut {
-                connection.sever();
+                connection.sever(why);
             }
             waker.wake();
         }
@@ -293,18 +294,18 @@ impl Index {
         let late: Vec<_> = {
             let inner = self.inner();
             let late = inner.streams.iter().filter_map(|(_, stream)| {
-                let (_, at) = stream.ended?;
+                let (why, at) = stream.ended?;
                 match &stream.entry.exit {
                     Exit::Cut(connection) | Exit::Insist(connection) => {
                         let is_late = now.saturating_duration_since(at) >= PATIENCE;
-                        is_late.then(|| Arc::clone(connection))
+                        is_late.then(|| (why, Arc::clone(connection)))
                     }
                     Exit::Own => None,
                 }
             });
             late.collect()
         };
-        late.iter().for_each(|connection| connection.sever());
+        late.iter().for_each(|(why, connection)| connection.sever(*why));
     }
 
     fn index(&self, inner: &mut Inner, key: Key) {

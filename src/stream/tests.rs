@@ -34,7 +34,7 @@ impl Wake for Count {
 }
 
 impl Sever for Count {
-    fn sever(&self) {
+    fn sever(&self, _: Why) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }

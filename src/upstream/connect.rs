@@ -7,6 +7,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use super::Failure;
@@ -28,19 +29,22 @@ pub(super) enum Purpose {
     Upgrade,
 }
 
+/// A connection, and the task that drives it.
+pub(super) type Driven = (SendRequest<Body>, AbortHandle);
+
 /// Connects within `limit`, which covers name resolution, TCP and TLS.
 pub(super) async fn connect(
     server: &Server,
     purpose: Purpose,
     limit: Duration,
-) -> Result<SendRequest<Body>, Failure> {
+) -> Result<Driven, Failure> {
     tokio::time::timeout(limit, open(server, purpose))
         .await
         .map_err(|_| Failure::ConnectTimeout)?
         .map_err(Failure::Connect)
 }
 
-async fn open(server: &Server, purpose: Purpose) -> io::Result<SendRequest<Body>> {
+async fn open(server: &Server, purpose: Purpose) -> io::Result<Driven> {
     let tcp = TcpStream::connect((&*server.host, server.port)).await?;
     tcp.set_nodelay(true)?;
     match &server.tls {
@@ -52,7 +56,7 @@ async fn open(server: &Server, purpose: Purpose) -> io::Result<SendRequest<Body>
     }
 }
 
-async fn handshake<S>(stream: S, purpose: Purpose) -> io::Result<SendRequest<Body>>
+async fn handshake<S>(stream: S, purpose: Purpose) -> io::Result<Driven>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -64,11 +68,9 @@ where
         .map_err(io::Error::other)?;
     // The driver ends when the sender is dropped or the server hangs up; its error, if any, is
     // what the request in flight is answered with.
-    match purpose {
-        Purpose::Requests => drop(tokio::spawn(async move { drop(connection.await) })),
-        Purpose::Upgrade => {
-            drop(tokio::spawn(async move { drop(connection.with_upgrades().await) }));
-        }
-    }
-    Ok(sender)
+    let driver = match purpose {
+        Purpose::Requests => tokio::spawn(async move { drop(connection.await) }),
+        Purpose::Upgrade => tokio::spawn(async move { drop(connection.with_upgrades().await) }),
+    };
+    Ok((sender, driver.abort_handle()))
 }

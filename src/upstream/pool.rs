@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::AbortHandle;
 
 use super::Alarm;
+use super::connect::Driven;
 use crate::body::Body;
 
 /// Idle connections kept for one server, at most; more are closed.
@@ -16,6 +18,8 @@ const IDLE_PER_SERVER_MAX: usize = 1024;
 /// A connection to one server, for one request after another.
 pub(super) struct Line {
     pub(super) sender: SendRequest<Body>,
+    /// The task that drives it.
+    pub(super) driver: AbortHandle,
     /// For the waits on it.
     pub(super) alarm: Alarm,
 }
@@ -26,8 +30,8 @@ struct Idle {
 }
 
 impl Line {
-    pub(super) fn new(sender: SendRequest<Body>) -> Self {
-        Self { sender, alarm: Alarm::default() }
+    pub(super) fn new((sender, driver): Driven) -> Self {
+        Self { sender, driver, alarm: Alarm::default() }
     }
 }
 

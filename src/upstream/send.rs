@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use super::connect::{Purpose, connect};
+use super::connect::{Driven, Purpose, connect};
 use super::pool::Line;
 use super::streamed::{Lease, Streamed};
 use super::{Alarm, Pool, Progress};
@@ -82,11 +81,14 @@ pub fn send<'s, A: FnOnce() -> Request<Body> + 's>(
                 None => {
                     // Rare and large (a TLS handshake): boxed, so that every request's future is
                     // small.
-                    let (server, sender) =
+                    let (server, driven) =
                         Box::pin(open(upstream, Purpose::Requests, timeouts)).await?;
-                    (server, Line::new(sender), Instant::now())
+                    (server, Line::new(driven), Instant::now())
                 }
             };
+            if let Some(upload) = &upload {
+                upload.is_driven_by(&line.driver);
+            }
             let sent = line.sender.try_send_request(request);
             let wait = Wait { begin, limit: timeouts.response, upload: upload.as_deref() };
             let mut error = match wait.until(sent, &mut line.alarm).await {
@@ -157,7 +159,7 @@ pub async fn send_upgrade(
     timeouts: &Timeouts,
     request: Request<Body>,
 ) -> Result<Upgraded, Failure> {
-    let (_, mut sender) = open(upstream, Purpose::Upgrade, timeouts).await?;
+    let (_, (mut sender, _)) = open(upstream, Purpose::Upgrade, timeouts).await?;
     let response = tokio::time::timeout(timeouts.response, sender.send_request(request))
         .await
         .map_err(|_| Failure::ResponseTimeout)?
@@ -184,11 +186,11 @@ async fn open(
     upstream: &Upstream,
     purpose: Purpose,
     timeouts: &Timeouts,
-) -> Result<(Arc<Server>, SendRequest<Body>), Failure> {
+) -> Result<(Arc<Server>, Driven), Failure> {
     let mut last = Failure::ConnectTimeout;
     for server in upstream.in_turn() {
         match connect(server, purpose, timeouts.connect).await {
-            Ok(sender) => return Ok((server.clone(), sender)),
+            Ok(driven) => return Ok((server.clone(), driven)),
             Err(failure) => last = failure,
         }
     }

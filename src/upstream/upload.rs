@@ -1,14 +1,15 @@
 //! A request body on its way from the client to the upstream: counted, timed, without trailers.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::AbortHandle;
 
 use super::IdleTimer;
 use crate::body::StreamError;
@@ -20,6 +21,10 @@ pub struct Progress {
     began: Instant,
     /// When the last piece was handed over, in milliseconds since `began`.
     moved: AtomicU64,
+    /// The task that drives the connection to the upstream, and with it the body.
+    driver: Mutex<Option<AbortHandle>>,
+    /// Why it was abandoned, where that was said.
+    cause: OnceLock<StreamError>,
 }
 
 /// What became of an upload.
@@ -49,7 +54,13 @@ impl Progress {
     }
 
     fn begin() -> Self {
-        Self { outcome: AtomicU8::new(0), began: Instant::now(), moved: AtomicU64::new(0) }
+        Self {
+            outcome: AtomicU8::new(0),
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            driver: Mutex::default(),
+            cause: OnceLock::new(),
+        }
     }
 
     /// When the upstream was last given a piece of the body, or its end.
@@ -74,12 +85,46 @@ impl Progress {
         }
     }
 
-    /// Nobody waits for what is still to come.
+    /// Nobody waits for what is still to come: from here on nothing of it is handed over. What has
+    /// come to its end stays as it ended.
+    ///
+    /// The connection to the upstream goes with it. hyper asks for more of a body only when there
+    /// is room for it, so an upstream that reads nothing would keep the body from ever being told.
     pub fn abandon(&self) {
-        // What has come to its end stays as it ended.
         let (running, abandoned) = (Outcome::Running.code(), Outcome::Abandoned.code());
-        let _ =
+        let was =
             self.outcome.compare_exchange(running, abandoned, Ordering::AcqRel, Ordering::Acquire);
+        if was.is_ok()
+            && let Some(driver) = self.driver().take()
+        {
+            // The task is dropped instead of being run again, whatever has woken it.
+            driver.abort();
+        }
+    }
+
+    /// The same, and why; the first cause stays.
+    pub fn abandon_because(&self, cause: impl Into<StreamError>) {
+        if self.outcome() == Outcome::Running {
+            // Before whoever waits for the answer can ask.
+            let _ = self.cause.set(cause.into());
+            self.abandon();
+        }
+    }
+
+    /// What it was abandoned for.
+    pub fn cause(&self) -> Option<&StreamError> {
+        self.cause.get()
+    }
+
+    /// The body is about to be sent on the connection that this task drives.
+    pub(super) fn is_driven_by(&self, driver: &AbortHandle) {
+        if self.outcome() == Outcome::Running {
+            *self.driver() = Some(driver.clone());
+        }
+    }
+
+    fn driver(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, outcome: Outcome) {
@@ -193,5 +238,35 @@ impl HttpBody for Upload {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is under way ends with its connection, and says why; what has come to its end leaves
+    /// the connection to whoever has it next.
+    #[tokio::test]
+    async fn only_what_is_under_way_is_abandoned() {
+        let running = Progress::begin();
+        let driver = tokio::spawn(std::future::pending::<()>());
+        running.is_driven_by(&driver.abort_handle());
+        running.abandon_because("revoked");
+        running.abandon_because("something else");
+        assert_eq!(running.outcome(), Outcome::Abandoned);
+        assert_eq!(running.cause().unwrap().to_string(), "revoked");
+        assert!(driver.await.unwrap_err().is_cancelled());
+
+        let complete = Progress::begin();
+        let driver = tokio::spawn(std::future::pending::<()>());
+        complete.is_driven_by(&driver.abort_handle());
+        complete.set(Outcome::Complete);
+        complete.abandon_because("revoked");
+        assert_eq!(complete.outcome(), Outcome::Complete);
+        assert!(complete.cause().is_none());
+        tokio::task::yield_now().await;
+        assert!(!driver.is_finished());
+        driver.abort();
     }
 }

@@ -84,6 +84,7 @@ mod sql_accounts;
 mod sql_misfits;
 mod streams;
 mod stream_ends;
+mod upload_ends;
 mod many_streams;
 mod tls;
 mod listeners;

@@ -297,6 +297,16 @@ impl Copy {
         self.base.load().as_ref().map(|base| Arc::clone(&**base))
     }
 
+    /// Lets go of everything but what a store that holds the contents `known` has lost; that is
+    /// carried on.
+    pub(super) fn keep_lost(&self, known: Option<&str>) {
+        let is_lost = self.base().is_some_and(|base| known != Some(&*base));
+        let keep = |_, word: Word| {
+            if is_lost || word.is_carried() { word.carried() } else { Word::ABSENT }
+        };
+        (0..self.parts()).for_each(|part| self.pass(part, keep));
+    }
+
     /// Which foreign keys are in it from now on. Only while it is disowned.
     pub(super) fn set_heads(&self, heads: Vec<Box<str>>) {
         self.heads.store(Arc::new(heads));

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::core::{Answer, Command, Core};
 use super::{Limits, Noticed, Tracked, Why};
 use crate::blocklist::Shared;
-use crate::store::{Error, Key, Push, Questions, Reports, Tracker};
+use crate::store::{Backoff, Error, Key, Push, Questions, Reports, Tracker};
 use crate::time::Moment;
 
 /// The first pause between two connections.
@@ -64,7 +64,7 @@ impl Follower {
     /// Runs until it is aborted.
     pub(in crate::blocklist) async fn run(mut self, tracker: Tracker) {
         let tracker = Arc::new(tracker);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         loop {
             match tracker.connect().await {
                 Ok((mut connection, reports)) => {
@@ -78,15 +78,13 @@ impl Follower {
                     }
                     self.core.disconnected();
                     if self.was_used {
-                        pause = PAUSE_MIN;
+                        backoff.reset();
                     }
                 }
                 Err(error) => self.say_no_connection(error),
             }
             self.tell();
-            // Full jitter above a floor, so that gateways do not knock in step.
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            sleep(backoff.pause()).await;
         }
     }
 

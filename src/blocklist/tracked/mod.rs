@@ -180,11 +180,7 @@ impl Tracked {
     pub(super) fn retire(&self, known: Option<&str>) {
         self.copy.disown();
         self.nudges.store(None);
-        let is_lost = self.copy.base().is_some_and(|base| known != Some(&*base));
-        let keep = |_, word: word::Word| {
-            if is_lost || word.is_carried() { word.carried() } else { word::Word::ABSENT }
-        };
-        (0..self.copy.parts()).for_each(|part| self.copy.pass(part, keep));
+        self.copy.keep_lost(known);
         self.copy.set_base(None);
         self.stand(Some(Why::NotConnected), None);
     }

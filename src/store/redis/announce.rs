@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answer;
 use super::connect::{Connected, Connector};
-use crate::store::{Error, Word};
+use crate::store::{Backoff, Error, Word};
 
 /// The first pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -49,13 +49,13 @@ impl Ear {
 }
 
 async fn listen(connector: Arc<Connector>, channel: String, patience: Duration, hear: Hear) {
-    let mut pause = PAUSE_MIN;
+    let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut warned = false;
     loop {
         let attempt = timeout(patience, subscribe(&connector, &channel, &hear)).await;
         match attempt.unwrap_or(Err(Error::Timeout)) {
             Ok(connected) => {
-                pause = PAUSE_MIN;
+                backoff.reset();
                 hear(Word::Missed);
                 let why = keep(&connector, connected, patience).await;
                 tracing::debug!(detail = %why, "no longer listening for revocations");
@@ -73,8 +73,7 @@ async fn listen(connector: Arc<Connector>, channel: String, patience: Duration, 
             }
             Err(error) => {
                 tracing::debug!(detail = %error, "cannot listen for revocations");
-                sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                sleep(backoff.pause()).await;
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::answer;
 use super::connect::{Connected, Connector};
-use crate::store::{Error, Host};
+use crate::store::{Backoff, Error, Host};
 
 /// The longest pause between two attempts: recovery takes at most this, an attempt and a moment.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -257,7 +257,7 @@ impl Shared {
 
 /// Makes connections for as long as the link lives.
 async fn supervise(shared: Arc<Shared>) {
-    let mut pause = PAUSE_MIN;
+    let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     let mut number = 0;
     let mut last: Option<Error> = None;
     loop {
@@ -266,7 +266,7 @@ async fn supervise(shared: Arc<Shared>) {
         match attempt.unwrap_or(Err(Error::Timeout)) {
             Ok(connected) => {
                 number += 1;
-                pause = PAUSE_MIN;
+                backoff.reset();
                 last = None;
                 let why = keep(&shared, connected, number).await;
                 shared.set(State::Connecting);
@@ -283,12 +283,9 @@ async fn supervise(shared: Arc<Shared>) {
                 };
                 shared.set(State::Down(error));
                 tokio::select! {
-                    // Full jitter above a floor, so that gateways do not knock in step.
-                    () = sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {
-                        pause = (pause * 2).min(PAUSE_MAX);
-                    }
+                    () = sleep(backoff.pause()) => {}
                     // A failover is over: the new master is not waited for.
-                    () = shared.connector.named_elsewhere(named.as_ref()) => pause = PAUSE_MIN,
+                    () = shared.connector.named_elsewhere(named.as_ref()) => backoff.reset(),
                 }
             }
         }

@@ -76,8 +76,9 @@ enum Phase {
     Sweeping { part: usize },
     /// The copy is complete and kept current.
     Following { since: Moment },
-    /// Too many entries; until then.
-    Full { until: Moment },
+    /// Too many entries; until then. A probe younger than `after` is to tell whether the store
+    /// knows what is held; `None`: it has.
+    Full { until: Moment, after: Option<u64> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,7 +278,7 @@ impl Core {
                     self.part(Why::CanaryLost);
                 }
             }
-            Phase::Full { until } if now >= until => self.start_over(),
+            Phase::Full { until, .. } if now >= until => self.start_over(),
             _ => {}
         }
         if now >= self.carried_due {

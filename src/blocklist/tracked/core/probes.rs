@@ -64,6 +64,11 @@ impl Core {
             {
                 self.start_over();
             }
+            Phase::Full { after: Some(after), .. } if number > after => {
+                if let Some(generation) = &generation {
+                    self.shed(generation);
+                }
+            }
             Phase::Verifying { after } if number > after => {
                 self.phase = Phase::Sweeping { part: 0 }
             }

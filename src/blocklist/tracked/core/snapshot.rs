@@ -38,6 +38,7 @@ impl Core {
             self.phase = Phase::Aging { part: 0 };
         } else {
             self.full(now, FULL_PAUSE);
+            self.shed(&generation);
         }
     }
 
@@ -220,12 +221,21 @@ impl Core {
         }
     }
 
-    /// There is no room for a copy; only what nobody else knows is kept.
+    /// There is no room for a copy. What it holds stays until it is known who else knows it: there
+    /// may be too many entries because these are other contents.
     pub(super) fn full(&mut self, now: Moment, pause: Duration) {
         self.start_over();
-        self.phase = Phase::Full { until: now.plus(pause) };
-        let keep = |_, word: Word| if word.is_carried() { word.carried() } else { Word::ABSENT };
-        (0..self.copy.parts()).for_each(|part| self.copy.pass(part, keep));
+        let after = Some(self.probe.number);
+        self.phase = Phase::Full { until: now.plus(pause), after };
+    }
+
+    /// There is no room for a copy, and the store holds these contents: only what nobody else knows
+    /// is kept.
+    pub(super) fn shed(&mut self, generation: &str) {
+        if let Phase::Full { after, .. } = &mut self.phase {
+            *after = None;
+        }
+        self.copy.keep_lost(Some(generation));
     }
 
     /// What was carried on leaves when it ends.

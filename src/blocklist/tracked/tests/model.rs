@@ -72,6 +72,8 @@ enum Step {
     Revoke(usize, i64, Option<u64>),
     Lift(usize),
     Flush,
+    /// Other contents, so many entries, take the place of these key by key: nobody flushes.
+    Replace(usize),
     /// The server starts again, empty or not.
     Restart(bool),
     /// The server executes commands of ours.
@@ -113,6 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => revoke.prop_map(|(entry, second, lives)| Step::Revoke(entry, second, lives)),
         4 => (0..ENTRIES).prop_map(Step::Lift),
         1 => Just(Step::Flush),
+        1 => (0..=ENTRIES).prop_map(Step::Replace),
         1 => any::<bool>().prop_map(Step::Restart),
         8 => (1..4_usize).prop_map(Step::Serve),
         8 => Just(Step::EndCycle),
@@ -220,6 +223,7 @@ impl World {
             }
             Step::Lift(entry) => _ = self.server.lift(entry),
             Step::Flush => self.flush(),
+            Step::Replace(entries) => self.replace(entries),
             Step::Restart(empty) => {
                 if empty {
                     self.flush();
@@ -261,17 +265,50 @@ impl World {
     }
 
     /// What the copy held for certain, and the store too, must go on to refuse.
-    fn flush(&mut self) {
+    fn lose(&mut self) {
+        let lets_go = self.lets_go();
         for (entry, kept) in std::mem::take(&mut self.server.entries) {
             let held = self.copy.get(key_of(entry).digest());
             let is_same = entry < TOKENS || held.issued_before == Some(kept.issued_before);
-            if held.state == State::Held && is_same {
+            if held.state == State::Held && is_same && !lets_go {
                 self.carried.insert(entry, kept);
             }
         }
-        self.server.canary = None;
         self.was_lost |= self.server.generation.is_some();
         self.server.generation = None;
+    }
+
+    /// A copy that knows itself to be too large lets go of what the store holds; of that, nothing
+    /// outlives a loss.
+    fn lets_go(&self) -> bool {
+        let is_too_large = |answer: &Answer| match answer {
+            Answer::Confirmed { listed, .. } => *listed > self.max_entries as u64,
+            Answer::Ponged | Answer::Scanned { .. } | Answer::Read(_) => false,
+        };
+        let sent = self.server.answers.iter().chain(&self.wire);
+        let mut coming = self.answers.iter().chain(sent.filter_map(|sent| match sent {
+            Wire::Answer(answer) => Some(answer),
+            Wire::Report(_) => None,
+        }));
+        self.core.why_not(self.moment()) == Some(Why::TooManyEntries) || coming.any(is_too_large)
+    }
+
+    fn replace(&mut self, entries: usize) {
+        let gone: Vec<usize> = self.server.entries.keys().copied().collect();
+        self.lose();
+        for entry in (0..ENTRIES).rev().take(entries) {
+            let kept = Kept { issued_before: 0, ends: None };
+            self.server.entries.insert(entry, kept);
+            self.server.change(key_of(entry));
+            self.carried.remove(&entry);
+        }
+        gone.into_iter().for_each(|entry| self.server.change(key_of(entry)));
+        self.server.begin_generation();
+    }
+
+    fn flush(&mut self) {
+        self.lose();
+        self.server.canary = None;
         if self.server.is_tracking {
             self.server.answers.push(Wire::Report(Push::Everything));
         }
@@ -501,14 +538,6 @@ impl World {
         (standing.is_some(), false)
     }
 
-    /// A copy that may become too large lets go of what it held: of that, nothing outlives a loss.
-    fn note_overflow(&mut self) {
-        if self.max_entries < ENTRIES {
-            let copy = &self.copy;
-            self.carried.retain(|entry, _| copy.get(key_of(*entry).digest()) != Word::ABSENT);
-        }
-    }
-
     fn check(&self, step: &Step) -> Result<(), TestCaseError> {
         for token in 0..TOKENS {
             let (is_refused, is_local) = self.request(token);
@@ -553,7 +582,6 @@ fn trial((steps, max_entries): &(Vec<Step>, usize), flaw: Flaw) -> Result<(), Te
     world.settle();
     for step in steps {
         world.step(step);
-        world.note_overflow();
         world.check(step)?;
     }
     world.settles()
@@ -594,4 +622,77 @@ fn each_flaw_is_found() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// A copy of four entries at most that holds one, of token 0.
+fn holding_one() -> World {
+    let mut world = World::new(Flaw::None, 4);
+    world.settle();
+    world.step(&Step::Revoke(0, 0, None));
+    (0..40).for_each(|_| world.calm(40, true));
+    assert_eq!(world.core.why_not(world.moment()), None);
+    assert_eq!(world.copy.get(key_of(0).digest()).state, State::Held);
+    world
+}
+
+/// Whatever comes next, token 0 stays refused, though the store knows nothing of it.
+fn stays_refused(world: &mut World, why: Option<Why>) {
+    assert!(world.carried.contains_key(&0), "the copy held it when the store lost it");
+    for _ in 0..400 {
+        let calm = Step::Calm(1);
+        world.step(&calm);
+        world.check(&calm).unwrap();
+    }
+    assert_eq!(world.core.why_not(world.moment()), why);
+    assert!(!world.server.entries.contains_key(&0), "nobody else knows it");
+}
+
+/// R45: a loss, and what comes back in its place is more than the copy takes. What it held is of
+/// the contents that are lost, so nobody else knows it.
+#[test]
+fn a_loss_is_survived_when_too_much_takes_its_place() {
+    let mut world = holding_one();
+    world.step(&Step::Flush);
+    (1..ENTRIES).for_each(|entry| world.step(&Step::Revoke(entry, 0, None)));
+    stays_refused(&mut world, Some(Why::TooManyEntries));
+    // Room again.
+    (2..ENTRIES).for_each(|entry| world.step(&Step::Lift(entry)));
+    (0..3000).for_each(|_| world.step(&Step::Calm(1)));
+    stays_refused(&mut world, None);
+}
+
+/// The same without a flush: that these are other contents is only known when there are already
+/// too many of them.
+#[test]
+fn a_replacement_that_is_too_large_is_no_lift() {
+    let mut world = holding_one();
+    world.step(&Step::Replace(ENTRIES - 1));
+    stays_refused(&mut world, Some(Why::TooManyEntries));
+}
+
+/// The same with the next loss in the midst of what the first one calls for.
+#[test]
+fn a_second_loss_forgets_nothing_of_the_first() {
+    for turns in 0..40 {
+        let mut world = holding_one();
+        world.step(&Step::Flush);
+        world.settle();
+        // So far with making ready for the snapshot.
+        world.calm(1, true);
+        world.calm(1, true);
+        (0..turns).for_each(|_| world.work(1));
+        world.step(&Step::Flush);
+        (1..ENTRIES).for_each(|entry| world.step(&Step::Revoke(entry, 0, None)));
+        stays_refused(&mut world, Some(Why::TooManyEntries));
+    }
+}
+
+/// What the store holds too is let go: it would only grow old here.
+#[test]
+fn what_the_store_knows_is_not_kept_without_room() {
+    let mut world = holding_one();
+    (1..ENTRIES).for_each(|entry| world.step(&Step::Revoke(entry, 0, None)));
+    (0..20).for_each(|_| world.step(&Step::Calm(1)));
+    assert_eq!(world.core.why_not(world.moment()), Some(Why::TooManyEntries));
+    assert_eq!(world.copy.len(), 0);
 }
