@@ -134,6 +134,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Changes of one entry at every moment of its being read, and then time enough to see what was
+/// made of them.
+fn flurries() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Revoke(0, 0, None)),
+        2 => Just(Step::Lift(0)),
+        6 => (1..4_usize).prop_map(Step::Serve),
+        6 => Just(Step::EndCycle),
+        6 => (1..6_usize).prop_map(Step::Deliver),
+        6 => Just(Step::TakeReport),
+        3 => Just(Step::TakeAnswer),
+        8 => (1..8_usize).prop_map(Step::Work),
+    ];
+    let flurry = prop::collection::vec(step, 4..24).prop_map(|mut steps| {
+        steps.push(Step::Calm(80));
+        steps
+    });
+    prop::collection::vec(flurry, 1..6).prop_map(|flurries| flurries.concat())
+}
+
 struct World {
     flaw: Flaw,
     now: u64,
@@ -590,7 +610,7 @@ fn trial((steps, max_entries): &(Vec<Step>, usize), flaw: Flaw) -> Result<(), Te
 /// What happens, and how many entries the copy takes.
 fn steps() -> impl Strategy<Value = (Vec<Step>, usize)> {
     let max_entries = prop_oneof![2 => Just(100_usize), 1 => Just(4)];
-    (prop::collection::vec(step(), 0..120), max_entries)
+    prop_oneof![(prop::collection::vec(step(), 0..120), max_entries), (flurries(), Just(100_usize)),]
 }
 
 proptest! {
