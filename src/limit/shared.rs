@@ -126,7 +126,7 @@ impl Limit {
     ) -> Result<Taken, Error> {
         let key = self.limiter.resolve(key);
         let (answer, flight) = reserve(counter, self.meter(shared, key)).await;
-        shared.outage.note(&self.name, answer.as_ref().err());
+        shared.outage.note(&self.name, answer.as_ref().err(), NOBODY_PASSES);
         match answer {
             Ok(Level::Allowed { left }) => {
                 // What it says does not matter: the store knows better.
@@ -175,7 +175,7 @@ impl Limit {
         key: Key,
         flight: Option<Flight>,
     ) -> Taken {
-        shared.outage.note(&self.name, answer.as_ref().err());
+        shared.outage.note(&self.name, answer.as_ref().err(), COUNTS_ITSELF);
         match answer {
             Ok(Level::Allowed { left }) => {
                 // What it says does not matter: the store knows better.
@@ -262,6 +262,11 @@ async fn settle(counter: Counter, meter: Meter, id: u128, outcome: Outcome) {
     }
 }
 
+/// What follows when a limit cannot be asked that may be counted anywhere.
+const COUNTS_ITSELF: &str = "this gateway counts for itself";
+/// The same of one that is nothing without the store.
+const NOBODY_PASSES: &str = "whoever it is for gets 503";
+
 /// Whether the store can be asked, told to the log once each way.
 #[derive(Default)]
 struct Outage {
@@ -270,7 +275,7 @@ struct Outage {
 }
 
 impl Outage {
-    fn note(&self, limit: &str, error: Option<&Error>) {
+    fn note(&self, limit: &str, error: Option<&Error>, so: &str) {
         if error.is_none() && !self.is_on.load(Ordering::Relaxed) {
             return;
         }
@@ -283,8 +288,8 @@ impl Outage {
                     tracing::warn!(
                         route = limit,
                         reason = error.reason(),
-                        "a shared limit cannot be asked of the store; this gateway counts for \
-                         itself"
+                        %error,
+                        "a shared limit cannot be asked of the store; {so}"
                     );
                 }
             }

@@ -338,6 +338,7 @@ fn what_cannot_be_prolonged_is_not_renewed() {
         .set("issuing", "refresh_idle", "\"18s\"")
         .set("issuing", "refresh_lifetime", "\"18s\"");
     let gateway = Gateway::start(&setup);
+    let begun = Instant::now();
     let alice = Person::log_in(&gateway, "alice");
     // The last two seconds of the first token, and then of the second, which ends with the login.
     std::thread::sleep(Duration::from_millis(14_200));
@@ -345,7 +346,8 @@ fn what_cannot_be_prolonged_is_not_renewed() {
     soon("it is renewed", || turn(&redis) == "1");
     std::thread::sleep(Duration::from_millis(1900));
     for _ in 0..3 {
-        assert_eq!(alice.call(), 200);
+        // On a busy machine the login may be over by now.
+        assert!(alice.call() == 200 || begun.elapsed() > Duration::from_secs(17));
     }
     assert_eq!(turn(&redis), "1");
     soon("the login ends", || alice.call() == 401);

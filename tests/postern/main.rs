@@ -82,6 +82,7 @@ mod slow_peers;
 mod soak;
 mod sql_accounts;
 mod sql_misfits;
+mod store_user;
 mod streams;
 mod stream_ends;
 mod upload_ends;

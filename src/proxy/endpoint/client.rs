@@ -155,7 +155,8 @@ async fn spend(
         Ok(true) => Ok(()),
         Ok(false) => Err(refused(trip, client, Code::InvalidClient.because("assertion_replayed"))),
         Err(error) => {
-            tracing::warn!(client = id, reason = error.reason(), "an assertion was not spent");
+            let reason = error.reason();
+            tracing::warn!(client = id, reason, %error, "an assertion was not spent");
             Err(unavailable("store_unavailable"))
         }
     }

@@ -112,7 +112,8 @@ impl Errand {
                 Rejection::Unavailable("issuing_failed")
             }
             issuer::Unavailable::Store(error) => {
-                tracing::warn!(request_id, reason = error.reason(), "the store was not certain");
+                let reason = error.reason();
+                tracing::warn!(request_id, reason, %error, "the store was not certain");
                 Rejection::StoreUnavailable(error.reason())
             }
         }

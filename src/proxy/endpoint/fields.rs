@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
-use super::form::{Form, is_of};
+use super::form::{Form, is_form, is_of};
 use crate::auth::json;
 use crate::proxy::Rejection;
 use crate::proxy::forward::Inbound;
@@ -26,8 +25,8 @@ pub(super) enum Fields {
 }
 
 impl Fields {
-    /// Reads the body, at most `bytes_max` of it, each piece within `idle`. An empty one needs no
-    /// media type.
+    /// Reads the body, at most `bytes_max` of it, each piece within `idle`. An empty one is none,
+    /// whatever its media type: programs name one for every POST. Of a form's type it is a form.
     ///
     /// # Errors
     ///
@@ -41,7 +40,7 @@ impl Fields {
     ) -> Result<Self, Rejection> {
         inbound.buffer(bytes_max, idle).await?;
         let body = inbound.buffered().unwrap_or_default();
-        if body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
+        if body.is_empty() && !is_form(headers) {
             return Ok(Self::None);
         }
         if is_of(headers, &mime::APPLICATION_JSON) {
@@ -89,7 +88,7 @@ impl Fields {
 mod tests {
     use bytes::Bytes;
     use http::HeaderValue;
-    use http::header::CONTENT_ENCODING;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
     use super::*;
 
@@ -127,11 +126,18 @@ mod tests {
             br#""name""#,
             br#"{"name":"a"} {"#,
             b"{\"name\":\"\xff\"}",
-            b"",
         ] {
             assert_eq!(name(JSON, body), Err(400), "{}", String::from_utf8_lossy(body));
         }
-        for body in [&b"name=a&name=b"[..], b"name=a&%6eame=a", b"name=%ff", b"name=\xff"] {
+        let forms: [&[u8]; 6] = [
+            b"name=a&name=b",
+            b"name=a&%6eame=a",
+            b"name=%ff",
+            b"name=\xff",
+            b"name=%zz",
+            b"name=a%2",
+        ];
+        for body in forms {
             assert_eq!(name(FORM, body), Err(400), "{}", String::from_utf8_lossy(body));
         }
         for media in ["text/plain", "application/json; charset=utf-16", "application/jsonx", "x"] {
@@ -146,7 +152,9 @@ mod tests {
         assert_eq!(name(Some("application/json; charset=UTF-8"), b"{}"), Ok(None));
         assert_eq!(name(FORM, b"name=a+b&x=1"), Ok(Some("a b".to_owned())));
         assert_eq!(name(FORM, b"Name=a"), Ok(None));
-        assert_eq!(name(None, b""), Ok(None));
+        for media in [None, JSON, FORM, Some("text/plain")] {
+            assert_eq!(name(media, b""), Ok(None), "{media:?}");
+        }
         assert!(read(None, b"").unwrap().required("name").is_err());
     }
 

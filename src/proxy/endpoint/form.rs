@@ -34,14 +34,14 @@ impl Form {
     }
 
     /// The value of the one parameter of this name; `None` when it is missing, there twice, or not
-    /// text. Other parameters are nobody's business.
+    /// text, or when the form is badly encoded. Other parameters are nobody's business.
     pub(super) fn only(&self, name: &str) -> Option<String> {
-        only(&self.0, name)
+        if self.is_well_encoded() { only(&self.0, name) } else { None }
     }
 
-    /// Every parameter, in order; `None` when anything in it is not text.
+    /// Every parameter, in order; `None` when anything in it is not text, or badly encoded.
     pub(super) fn pairs(&self) -> Option<Vec<(String, Secret<String>)>> {
-        std::str::from_utf8(&self.0).ok()?;
+        std::str::from_utf8(&self.0).ok().filter(|_| self.is_well_encoded())?;
         let pairs = form_urlencoded::parse(&self.0);
         // The decoder puts U+FFFD for what is not UTF-8.
         let text = |text: &str| !text.contains('\u{FFFD}');
@@ -53,6 +53,14 @@ impl Form {
 }
 
 impl Form {
+    /// Whether each `%` is followed by two hexadecimal digits: what others stand for is read in
+    /// several ways (CWE-436).
+    fn is_well_encoded(&self) -> bool {
+        let escapes = self.0.split(|byte| *byte == b'%').skip(1);
+        let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+        escapes.into_iter().all(|rest| is_hex(rest.first()) && is_hex(rest.get(1)))
+    }
+
     /// Whether there is any parameter of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         form_urlencoded::parse(&self.0).any(|(key, _)| key == name)
@@ -122,6 +130,8 @@ mod tests {
         for body in [&b""[..], b"x=1", b"T=a", b"t[]=a", b"t=a&t=a", b"t=a&%74=b", b"t=%FF"] {
             assert_eq!(only(body), None, "{}", String::from_utf8_lossy(body));
         }
-        assert_eq!(only(b"t=\xff"), None);
+        for body in [&b"t=\xff"[..], b"t=%zz", b"t=%", b"t=%4", b"t=a&x=%u0041", b"t=%%41"] {
+            assert_eq!(only(body), None, "{}", String::from_utf8_lossy(body));
+        }
     }
 }
