@@ -345,7 +345,7 @@ fn private_keys_come_in_three_kinds_of_pem() {
     assert!(SigningKey::from_pem(Algorithm::ES256, text.as_bytes()).is_err());
     assert_eq!(
         SigningKey::from_pem(Algorithm::HS256, text.as_bytes()).unwrap_err(),
-        KeyError::PemAsSecret
+        KeyError::PemAsSigningSecret
     );
     assert!(SigningKey::from_pem(Algorithm::EdDSA, spki_pem(&EC).as_bytes()).is_err());
 }
