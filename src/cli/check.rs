@@ -23,7 +23,7 @@ pub struct CheckArgs {
     /// Also run `…_command`s and read `${file:}`; never for a stranger's configuration
     #[arg(long)]
     allow_commands: bool,
-    /// Also try key sources, store, accounts' database, upstreams and certificates; runs commands
+    /// Also try key sources, store, accounts, upstreams and certificates; runs commands
     #[arg(long)]
     online: bool,
     /// For people or for programs
