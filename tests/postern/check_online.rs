@@ -244,12 +244,13 @@ fn the_accounts_service_is_tried_without_a_login() {
     for (url, outcome, word) in [
         (service.url(), "good", "connected; no login was sent"),
         (format!("http://{closed}"), "failed", "cannot connect"),
-        (service.url().replace("http:", "https:"), "failed", "TLS"),
+        (service.url().replace("http:", "https:"), "failed", "no complete answer within 1s"),
     ] {
+        let users = format!(
+            "{{ url = \"{url}/login\", claims = {{ sub = \"/id\" }}, ca = \"ca.pem\", timeout = \"1s\" }}"
+        );
         let users =
-            format!("{{ url = \"{url}/login\", claims = {{ sub = \"/id\" }}, ca = \"ca.pem\" }}");
-        let users =
-            if url.starts_with("https") { users } else { users.replace(", ca = \"ca.pem\"", "") };
+            if url.starts_with("https") { users } else { users.replace("ca = \"ca.pem\", ", "") };
         let setup = crate::harness::issuing::setup(&app)
             .unset("issuing.users", "file")
             .set("issuing.users", "upstream", &users)
