@@ -84,7 +84,7 @@ pub fn key(raw: &config::Audit, source: &Source) -> Result<Key, Problem> {
     Key::new(&secret).ok_or_else(|| {
         let bytes = secret.expose().len();
         problem(format!("it has {bytes} bytes, and needs {KEY_BYTES_MIN} at least"))
-            .help("make one with `openssl rand 32 > FILE`, and chmod 600 it")
+            .help("make one with `openssl rand -hex 32 > FILE`, and chmod 600 it")
     })
 }
 
