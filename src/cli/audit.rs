@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::token::Format;
 use super::{ConfigArgs, complain};
-use crate::config::{Options, SecretSource};
+use crate::config::{self, Options, Problems, SecretSource, Source};
 use crate::observe::audit::chain::{KEY_BYTES_MIN, Key};
 use crate::observe::audit::head::{self, Head};
 use crate::observe::audit::verify::{Broken, Report, verify};
@@ -92,7 +92,7 @@ impl VerifyArgs {
         }
         let loaded = self.config.load(Options::ONLINE)?;
         let (config, source) = (&loaded.config, &loaded.source);
-        let keys = if explicit { self.keys()? } else { vec![audit::key(&config.audit, source)?] };
+        let keys = if explicit { self.keys()? } else { vec![key(&config.audit, source)?] };
         let files = if self.files.is_empty() {
             let file = config.audit.file.get_ref().on();
             let file = file.ok_or("[audit] file is off: name the files to check")?;
@@ -120,6 +120,15 @@ impl VerifyArgs {
             })
             .collect()
     }
+}
+
+/// The key that the configuration names.
+fn key(raw: &config::Audit, source: &Source) -> Result<Key, String> {
+    audit::key(raw, source).map_err(|problem| {
+        let mut problems = Problems::new();
+        problems.push(problem);
+        problems.render(source)
+    })
 }
 
 /// The head in a directory that was named for it: without one there is nothing to hold the end

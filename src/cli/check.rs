@@ -10,11 +10,10 @@ use clap::Args;
 use super::token::Format;
 use super::{ConfigArgs, complain};
 use crate::config::{self, Failure, Loaded, Options, Problems, Source};
-use crate::issuer::account::Settings;
 use crate::limit::Registry;
 use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess, Snapshot};
-use crate::run::environment;
+use crate::run::{environment, needs};
 
 /// Arguments of `postern check`.
 #[derive(Debug, Args)]
@@ -24,7 +23,7 @@ pub struct CheckArgs {
     /// Also run `…_command`s and read `${file:}`; never for a stranger's configuration
     #[arg(long)]
     allow_commands: bool,
-    /// Also try key sources, store, accounts' database, upstreams and certificates; runs commands
+    /// Also try key sources, store, accounts, upstreams and certificates; runs commands
     #[arg(long)]
     online: bool,
     /// For people or for programs
@@ -56,7 +55,7 @@ pub(super) fn run(args: &CheckArgs, out: &mut dyn Write, err: &mut dyn Write) ->
             return 2;
         }
     };
-    match compile(&loaded, access) {
+    match with_needs(&loaded, access) {
         Ok(snapshot) => good(args, &loaded, &snapshot, out, err),
         Err(problems) => {
             report(args.format, &loaded.source, &problems, out, err);
@@ -109,8 +108,14 @@ pub(super) fn compile(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, P
         environment: &environment,
         access,
     };
-    let mut problems = accounts(loaded, access);
-    match policy::compile(&loaded.config, context) {
+    policy::compile(&loaded.config, context)
+}
+
+/// As a gateway would at its start, with what it takes besides.
+fn with_needs(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, Problems> {
+    let mut problems = Problems::new();
+    needs::check(&loaded.config, &loaded.source, access, &mut problems);
+    match compile(loaded, access) {
         Ok(snapshot) if problems.is_empty() => Ok(snapshot),
         Ok(_) => Err(problems),
         Err(more) => {
@@ -118,18 +123,6 @@ pub(super) fn compile(loaded: &Loaded, access: FileAccess) -> Result<Snapshot, P
             Err(problems)
         }
     }
-}
-
-/// What is wrong with `[issuing.users]`; connects to nothing.
-fn accounts(loaded: &Loaded, access: FileAccess) -> Problems {
-    let mut problems = Problems::new();
-    let issuing = loaded.config.issuing.as_ref().map(|issuing| issuing.get_ref());
-    if let Some(users) = issuing.and_then(|issuing| issuing.users.as_ref()) {
-        let may_run = access == FileAccess::Online;
-        let users = users.get_ref();
-        drop(Settings::compile(users, &loaded.source, &environment, may_run, &mut problems));
-    }
-    problems
 }
 
 fn report(

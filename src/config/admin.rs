@@ -1,5 +1,6 @@
 //! `[admin]`: the operators' listener.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -28,6 +29,12 @@ impl Admin {
     #[must_use]
     pub fn secret(&self) -> Option<SecretSource> {
         SecretSource::of(&self.secret_file, &self.secret_env, &self.secret_command)
+    }
+
+    /// Where that is written.
+    #[must_use]
+    pub fn secret_place(&self) -> Range<usize> {
+        SecretSource::place(&self.secret_file, &self.secret_env, &self.secret_command)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[audit]`: the log of who changed what and who was refused.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -34,6 +35,12 @@ impl Audit {
     #[must_use]
     pub fn key(&self) -> Option<SecretSource> {
         SecretSource::of(&self.key_file, &self.key_env, &self.key_command)
+    }
+
+    /// Where that is written.
+    #[must_use]
+    pub fn key_place(&self) -> Range<usize> {
+        SecretSource::place(&self.key_file, &self.key_env, &self.key_command)
     }
 }
 

@@ -122,10 +122,23 @@ impl TryFrom<Scalar> for Scope {
 
 /// Which tokens a client may revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "Scalar")]
 pub enum MayRevoke {
     /// Every token that the gateway accepts or has issued.
     Any,
     /// Those that were issued to it.
     Own,
+}
+
+impl TryFrom<Scalar> for MayRevoke {
+    type Error = String;
+
+    fn try_from(scalar: Scalar) -> Result<Self, String> {
+        const WRITE: &str = "write \"own\", the tokens that were issued to it, or \"any\"";
+        match scalar.text("\"own\" or \"any\"").map_err(|error| format!("{error}\n{WRITE}"))? {
+            text if text == "any" => Ok(Self::Any),
+            text if text == "own" => Ok(Self::Own),
+            other => Err(format!("{other:?} is not known here\n{WRITE}")),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! configuration itself. Nothing here prints what it read.
 
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -78,6 +79,18 @@ impl SecretSource {
         let env = || env.as_ref().map(|name| Self::Env(name.get_ref().clone()));
         let command = || command.as_ref().map(|words| Self::Command(words.get_ref().clone()));
         file.or_else(env).or_else(command)
+    }
+
+    /// Where that key stands; the empty place when none is given.
+    pub(super) fn place(
+        file: &Option<Spanned<PathBuf>>,
+        env: &Option<Spanned<String>>,
+        command: &Option<Spanned<Vec<String>>>,
+    ) -> Range<usize> {
+        let file = file.as_ref().map(Spanned::span);
+        let env = || env.as_ref().map(Spanned::span);
+        let command = || command.as_ref().map(Spanned::span);
+        file.or_else(env).or_else(command).unwrap_or_default()
     }
 
     /// Reads the secret: one final line break is taken off, then `base64:` and `hex:` are decoded.

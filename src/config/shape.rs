@@ -136,6 +136,14 @@ pub(super) struct Declared {
     pub(super) upstreams: BTreeSet<String>,
     /// Whether `[tls] certificates` is written and not an empty list.
     pub(super) certificates: bool,
+    /// Whether `[[issuing.keys]]` is.
+    pub(super) issuing_keys: bool,
+    /// The names of upstreams whose assertion has keys.
+    pub(super) assertion_keys: BTreeSet<String>,
+    /// Whether there are `[[clients]]`.
+    pub(super) clients: bool,
+    /// The ids of clients.
+    pub(super) client_ids: BTreeSet<String>,
 }
 
 impl Declared {
@@ -150,6 +158,13 @@ impl Declared {
         let names: Vec<_> =
             names.iter().map(|name| name.and_then(|name| name.get_ref().as_str())).collect();
         let upstreams = root.get("upstreams").and_then(|value| value.get_ref().as_table());
+        let has_keys = |assertion: &DeValue<'_>| assertion.get("keys").is_some_and(is_written);
+        let asserts = |upstream: &DeValue<'_>| {
+            upstream.get("assertion").is_some_and(|assertion| has_keys(assertion.get_ref()))
+        };
+        let clients = root.get("clients").and_then(|list| list.get_ref().as_array());
+        let ids = clients.into_iter().flat_map(|list| list.iter());
+        let ids = ids.filter_map(|client| client.get_ref().get("id")?.get_ref().as_str());
         // Postern's own tokens are those of an issuer too.
         let local = root.contains_key("issuing").then_some("local");
         Self {
@@ -158,10 +173,23 @@ impl Declared {
             upstreams: upstreams
                 .map(|table| table.keys().map(|key| key.get_ref().to_string()).collect())
                 .unwrap_or_default(),
-            certificates: field("tls", "certificates")
-                .is_some_and(|list| list.get_ref().as_array().is_none_or(|list| !list.is_empty())),
+            certificates: field("tls", "certificates").is_some_and(is_written),
+            issuing_keys: field("issuing", "keys").is_some_and(is_written),
+            assertion_keys: upstreams
+                .into_iter()
+                .flat_map(|table| table.iter())
+                .filter(|(_, upstream)| asserts(upstream.get_ref()))
+                .map(|(key, _)| key.get_ref().to_string())
+                .collect(),
+            clients: root.get("clients").is_some_and(is_written),
+            client_ids: ids.map(str::to_owned).collect(),
         }
     }
+}
+
+/// Whether something is written there, and not an empty list.
+fn is_written(list: &Spanned<DeValue<'_>>) -> bool {
+    list.get_ref().as_array().is_none_or(|list| !list.is_empty())
 }
 
 /// What could be read.
@@ -271,8 +299,11 @@ fn unknown_key(path: &[Step], span: &Range<usize>, message: &str) -> Problem {
     let known = expected(message);
     if let Some(word) = LITERAL_SECRETS.iter().find(|word| *word == key) {
         let stems = known.iter().filter_map(|known| known.strip_suffix("_file"));
-        let mut stems = stems.filter(|stem| known.contains(&format!("{stem}_env").as_str()));
-        let help = match stems.next() {
+        let stems = stems.filter(|stem| known.contains(&format!("{stem}_env").as_str()));
+        let stems: Vec<&str> = stems.collect();
+        // Where several secrets belong, the one that was meant.
+        let meant = stems.iter().find(|stem| *stem == word).or_else(|| stems.first());
+        let help = match meant {
             Some(stem) => format!("write {stem}_file = \"FILE\" or {stem}_env = \"NAME\""),
             None => "no secret belongs into this table".to_owned(),
         };
@@ -342,6 +373,9 @@ fn wrong_value(span: &Range<usize>, message: &str) -> Problem {
     }
     if message.starts_with("wanted exactly 1 element") {
         return Problem::at(span.clone(), "expected a word, found a table");
+    }
+    if message == "wanted string or table" {
+        return Problem::at(span.clone(), "expected a word in quotation marks");
     }
     if let Some((found, _)) = message.split_once(", expected struct ") {
         return Problem::at(span.clone(), format!("{found}, expected a table"));

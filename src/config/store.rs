@@ -1,5 +1,6 @@
 //! `[store]`: Redis, or the store in the gateway itself.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -56,10 +57,26 @@ impl Store {
         SecretSource::of(&self.password_file, &self.password_env, &self.password_command)
     }
 
+    /// Where that is written.
+    #[must_use]
+    pub fn password_place(&self) -> Range<usize> {
+        SecretSource::place(&self.password_file, &self.password_env, &self.password_command)
+    }
+
     /// Where the sentinels' own password comes from; `None` when they ask for none.
     #[must_use]
     pub fn sentinel_password(&self) -> Option<SecretSource> {
         SecretSource::of(
+            &self.sentinel_password_file,
+            &self.sentinel_password_env,
+            &self.sentinel_password_command,
+        )
+    }
+
+    /// Where that is written.
+    #[must_use]
+    pub fn sentinel_password_place(&self) -> Range<usize> {
+        SecretSource::place(
             &self.sentinel_password_file,
             &self.sentinel_password_env,
             &self.sentinel_password_command,

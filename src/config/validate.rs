@@ -41,9 +41,9 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     revocation::validate(config, problems);
     bounds(config, problems);
     issuers::validate(&config.issuers, problems);
-    issuing::validate(config, problems);
-    clients::validate(config, problems);
-    upstreams(config, problems);
+    issuing::validate(config, declared, problems);
+    clients::validate(config, declared, problems);
+    upstreams(config, declared, problems);
     routes::validate(config, declared, problems);
     endpoints::validate(config, problems);
     identity::validate(&config.identity, problems);
@@ -98,7 +98,7 @@ fn timeout(name: &str, period: &Spanned<Period>, problems: &mut Problems) {
     }
 }
 
-fn upstreams(config: &Config, problems: &mut Problems) {
+fn upstreams(config: &Config, declared: &Declared, problems: &mut Problems) {
     for (name, upstream) in &config.upstreams {
         label(name, "an upstream's name", problems);
         if upstream.servers.is_empty() {
@@ -108,7 +108,8 @@ fn upstreams(config: &Config, problems: &mut Problems) {
         distinct(upstream.servers.spanned(), "this server is listed twice", problems);
         timeout("keep_alive", &upstream.keep_alive, problems);
         if let Some(placed) = &upstream.assertion {
-            assertion::validate(config, placed, problems);
+            let has_keys = declared.assertion_keys.contains(name.get_ref());
+            assertion::validate(config, placed, has_keys, problems);
         }
         if let Some(ca) = &upstream.ca
             && !upstream.servers.iter().any(|server| server.tls)

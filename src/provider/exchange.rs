@@ -176,6 +176,23 @@ pub async fn post_json(
     outcome.unwrap_or(Err(Cause::Timeout(reach.timeout))).map_err(failed)
 }
 
+/// Whether the URL's server can be connected to, over TLS where that is its scheme. Nothing is
+/// asked.
+///
+/// # Errors
+///
+/// [`ExchangeError`].
+pub async fn try_connecting(url: &Url, reach: &Reach) -> Result<(), ExchangeError> {
+    let deadline = Instant::now() + reach.timeout;
+    let connecting = async {
+        check(url)?;
+        Connection::open(url, reach, deadline).await.map(drop)
+    };
+    let outcome = timeout_at(deadline, connecting).await;
+    let failed = |cause| ExchangeError { at: place(url), cause };
+    outcome.unwrap_or(Err(Cause::Timeout(reach.timeout))).map_err(failed)
+}
+
 /// The bytes of what is posted, wiped when the last exchange lets go of them.
 fn wiped(content: &Secret<String>) -> Bytes {
     Bytes::from_owner(Zeroizing::new(content.expose().clone().into_bytes()))

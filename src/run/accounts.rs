@@ -2,15 +2,17 @@
 //! section, and the users file read again when it has changed: accounts that are gone then, or
 //! disabled, are handed in to have their sessions ended.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use super::ended::Endings;
 use super::environment;
-use crate::config::{Config, Problems, Source, UserSource, Users};
+use crate::config::{Config, PermissionError, Problem, Problems, Source, UserSource, Users};
 use crate::issuer::AuthorizationServer;
-use crate::issuer::account::{Accounts, Ended, Settings};
+use crate::issuer::account::file::{FileError, Table};
+use crate::issuer::account::{Accounts, Ended, OpenError, Settings};
 
 /// The section, if there is one.
 fn section(config: &Config) -> Option<&Users> {
@@ -18,26 +20,75 @@ fn section(config: &Config) -> Option<&Users> {
     Some(users.get_ref())
 }
 
-/// Opens the accounts; `None` when the configuration has none. Blocks: it reads files and may run a
-/// `…_command`.
+/// The section compiled; `None` when there is none, when it is wrong, and when only a command
+/// knows the database's URL that may not run.
+pub(super) fn settings(
+    config: &Config,
+    source: &Source,
+    commands: bool,
+    problems: &mut Problems,
+) -> Option<Settings> {
+    Settings::compile(section(config)?, source, &environment, commands, problems)
+}
+
+/// Adds what is wrong with the users file, if that is where accounts are.
+pub(super) fn check_file(config: &Config, settings: Option<&Settings>, problems: &mut Problems) {
+    if let Some(Err(error)) = settings.and_then(Settings::file).map(|path| Table::load(path)) {
+        refuse(config, &error, problems);
+    }
+}
+
+/// Opens the accounts. Blocks: it reads a file.
+pub(super) fn open(
+    config: &Config,
+    settings: Settings,
+    runtime: &Handle,
+    problems: &mut Problems,
+) -> Option<Accounts> {
+    let opened = Accounts::open(settings, runtime);
+    opened
+        .map_err(|error| match error {
+            OpenError::File(error) => refuse(config, &error, problems),
+            OpenError::Threads(_) => {
+                problems.push(Problem::new(format!("[issuing.users] {error}")));
+            }
+        })
+        .ok()
+}
+
+/// The file's errors, at the place where it is named: one each for its lines.
+fn refuse(config: &Config, error: &FileError, problems: &mut Problems) {
+    let place = match section(config).and_then(Users::source) {
+        Some(UserSource::File(file)) => file.span(),
+        Some(UserSource::Sql(_) | UserSource::Upstream(_)) | None => 0..0,
+    };
+    let absent = matches!(error, FileError::Permission(PermissionError::Unreadable(_, error))
+        if error.kind() == ErrorKind::NotFound);
+    for line in error.to_string().lines() {
+        let problem = Problem::at(place.clone(), format!("[issuing.users] {line}"));
+        problems.push(if absent {
+            problem.help("`postern user add NAME --file FILE` makes it")
+        } else {
+            problem
+        });
+    }
+}
+
+/// The accounts of a configuration, opened; `None` when it has none. Blocks: it reads files and may
+/// run a `…_command`.
 ///
 /// # Errors
 ///
 /// Every problem, as text.
-pub(super) fn open(
+pub(super) fn of(
     config: &Config,
     source: &Source,
     runtime: &Handle,
 ) -> Result<Option<Accounts>, String> {
-    let Some(users) = section(config) else { return Ok(None) };
     let mut problems = Problems::new();
-    let settings = Settings::compile(users, source, &environment, true, &mut problems);
-    match settings {
-        Some(settings) if problems.is_empty() => Accounts::open(settings, runtime)
-            .map(Some)
-            .map_err(|error| format!("[issuing.users] {error}")),
-        _ => Err(problems.render(source)),
-    }
+    let settings = settings(config, source, true, &mut problems);
+    let opened = settings.and_then(|settings| open(config, settings, runtime, &mut problems));
+    if problems.is_empty() { Ok(opened) } else { Err(problems.render(source)) }
 }
 
 /// Whether the accounts in use are still those of the configuration.

@@ -4,6 +4,7 @@ mod accounts;
 pub mod audit;
 mod ended;
 pub mod listen;
+pub mod needs;
 mod reload;
 mod start;
 pub mod state;
@@ -140,14 +141,15 @@ async fn serve(loaded: Loaded, options: Options) -> Result<(), Error> {
     let limiters = Arc::new(Registry::default());
     // Before they are read: a change in between is then one that is seen.
     let files = WatchedFiles::of(&config, &source);
-    let (parts, listeners, writers) = start::prepare(&config, &source, &limiters).await?;
+    let (mut parts, listeners, writers) = start::prepare(&config, &source, &limiters).await?;
     let addresses = listeners.document();
     let crew = start::Crew::hire(&config, &parts, listeners.public)?;
+    let secret = start::admin_secret(parts.admin_secret.take(), &parts.state)?;
     let (commands, inbox) = mpsc::channel(8);
     let admin = Arc::new(Admin {
         gateway: parts.gateway.clone(),
         blocklist: parts.blocklist.clone(),
-        secret: start::admin_secret(&config, &source, &parts.state)?,
+        secret,
         commands,
         draining: Arc::new(AtomicBool::new(false)),
         started: Instant::now(),

@@ -183,7 +183,7 @@ impl Reloader {
         }
         let (config, source) = (self.config.clone(), self.source.clone());
         let runtime = Handle::current();
-        let users = aside(move || accounts::open(&config, &source, &runtime)).await?;
+        let users = aside(move || accounts::of(&config, &source, &runtime)).await?;
         Ok((snapshot, users))
     }
 
@@ -197,7 +197,7 @@ impl Reloader {
             return Ok(None);
         }
         let (config, source, runtime) = (config.clone(), source.clone(), Handle::current());
-        aside(move || accounts::open(&config, &source, &runtime)).await.map(Some)
+        aside(move || accounts::of(&config, &source, &runtime)).await.map(Some)
     }
 
     async fn compile(&self, config: &Config, source: &Source) -> Result<policy::Snapshot, String> {

@@ -10,20 +10,23 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::listen::{Listeners, Public, Sockets};
+use super::needs::Needs;
 use super::state::State;
 use super::worker::{self, Share, Start};
 use super::{Error, accounts, audit, environment, log_format, store};
 use crate::admin::{self, Admin, Part};
 use crate::auth::TokenCache;
 use crate::blocklist::Blocklist;
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Problems, Source};
+use crate::issuer::account::Accounts;
 use crate::issuer::{Assertions, AuthorizationServer};
 use crate::limit::Registry;
 use crate::observe::access_log::{AccessLog, Target};
 use crate::observe::audit::AuditWriter;
+use crate::observe::audit::chain::Key;
 use crate::observe::lines::Writer;
 use crate::observe::metrics::Metrics;
-use crate::policy::{self, Context, FileAccess};
+use crate::policy::{self, Context, FileAccess, Snapshot};
 use crate::private_file;
 use crate::provider::Providers;
 use crate::proxy::Gateway;
@@ -34,6 +37,7 @@ use crate::secret::Secret;
 use crate::server::Site;
 use crate::server::listener::Bound;
 use crate::server::proxy_protocol::Mode;
+use crate::store::Settings;
 use crate::time::UnixTime;
 
 /// What every part of the process shares.
@@ -41,6 +45,8 @@ pub(super) struct Parts {
     pub(super) gateway: Arc<Gateway>,
     pub(super) blocklist: Arc<Blocklist>,
     pub(super) state: State,
+    /// The configured one.
+    pub(super) admin_secret: Option<Secret<String>>,
     workers: usize,
 }
 
@@ -51,7 +57,6 @@ pub(super) async fn prepare(
     limiters: &Registry,
 ) -> Result<(Parts, Listeners, Writers), Error> {
     let metrics = Metrics::new();
-    let wrong = |problems: config::Problems| Error::Configuration(problems.render(source));
     let failed = |error: &dyn std::error::Error| Error::Start(error.to_string());
     let context = Context {
         source,
@@ -61,12 +66,12 @@ pub(super) async fn prepare(
         environment: &environment,
         access: FileAccess::Online,
     };
-    let snapshot = policy::compile(config, context).map_err(wrong)?;
-    let settings = store::settings(config, source, &environment).map_err(wrong)?;
-    let users = accounts::open(config, source, &Handle::current()).map_err(Error::Configuration)?;
+    let Understood { snapshot, settings, users, audit_key, admin_secret } =
+        understand(config, context)
+            .map_err(|problems| Error::Configuration(problems.render(source)))?;
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
-    let (audit, audit_writer) = audit::open(config, source, state.dir())?;
+    let (audit, audit_writer) = audit::open_with(audit_key, config, source, state.dir())?;
     let on_loss = store::on_loss(config);
     let mut blocklist = Blocklist::open(&settings, on_loss, state.dir(), UnixTime::now())
         .await
@@ -102,8 +107,36 @@ pub(super) async fn prepare(
         audit,
         metrics,
     });
-    let parts = Parts { gateway, blocklist, state, workers };
+    let parts = Parts { gateway, blocklist, state, admin_secret, workers };
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
+}
+
+/// The configuration with everything that it names on this machine.
+struct Understood {
+    snapshot: Snapshot,
+    settings: Settings,
+    users: Option<Accounts>,
+    audit_key: Option<Key>,
+    admin_secret: Option<Secret<String>>,
+}
+
+/// Reads it all before it gives up: every error at once (R52).
+fn understand(config: &Config, context: Context<'_>) -> Result<Understood, Problems> {
+    let mut problems = Problems::new();
+    let needs = Needs::read(config, context.source, context.access, &mut problems);
+    let Needs { store, accounts, audit_key, admin_secret } = needs;
+    let users = accounts
+        .and_then(|settings| accounts::open(config, settings, &Handle::current(), &mut problems));
+    match (policy::compile(config, context), store) {
+        (Ok(snapshot), Some(settings)) if problems.is_empty() => {
+            Ok(Understood { snapshot, settings, users, audit_key, admin_secret })
+        }
+        (Ok(_), _) => Err(problems),
+        (Err(more), _) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
 }
 
 /// What the store's settings mean for logins. That one is down is told elsewhere.
@@ -139,19 +172,11 @@ fn access_log(config: &Config, source: &Source) -> Result<(AccessLog, Option<Wri
 
 /// The configured secret, or the one in the state directory.
 pub(super) fn admin_secret(
-    config: &Config,
-    source: &Source,
+    configured: Option<Secret<String>>,
     state: &State,
 ) -> Result<Secret<String>, Error> {
-    let Some(configured) = config.admin.secret() else {
-        return state.admin_secret().map_err(|error| Error::Start(error.to_string()));
-    };
-    let bytes = configured
-        .read(source.dir(), &environment)
-        .map_err(|error| Error::Configuration(format!("[admin] secret: {error}\n")))?;
-    String::from_utf8(bytes.expose().clone())
-        .map(Secret::new)
-        .map_err(|_| Error::Configuration("[admin] secret: not text\n".to_owned()))
+    configured
+        .map_or_else(|| state.admin_secret().map_err(|error| Error::Start(error.to_string())), Ok)
 }
 
 /// Serves a part of the admin interface on these sockets.

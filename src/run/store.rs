@@ -1,5 +1,6 @@
 //! `[store]` → the store's settings, its files and secrets read.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::blocklist::tracked::Limits;
@@ -43,15 +44,14 @@ pub fn settings(
     settings.prefix.clone_from(raw.prefix.get_ref());
     settings.wait_replicas = u32::from(raw.replicas());
     settings.username = named(&raw.username);
-    let mut secret = |stem: &str, from: Option<SecretSource>| {
-        password(stem, from, source, environment).unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        })
+    let mut secret = |stem: &str, from: Option<SecretSource>, place: Range<usize>| {
+        let read = password(stem, from?, source, environment);
+        read.map_err(|message| problems.push(Problem::at(place, message))).ok()
     };
-    settings.password = secret("password", raw.password());
+    settings.password = secret("password", raw.password(), raw.password_place());
     settings.sentinel_username = named(&raw.sentinel_username);
-    settings.sentinel_password = secret("sentinel_password", raw.sentinel_password());
+    let (of_sentinels, place) = (raw.sentinel_password(), raw.sentinel_password_place());
+    settings.sentinel_password = secret("sentinel_password", of_sentinels, place);
     settings.ca = read(raw.ca.as_ref(), source, &mut problems);
     settings.client_cert = read(raw.client_cert.as_ref(), source, &mut problems);
     if let Some(key) = &raw.client_key
@@ -74,17 +74,15 @@ fn named(username: &Spanned<String>) -> Option<String> {
 
 fn password(
     stem: &str,
-    from: Option<SecretSource>,
+    from: SecretSource,
     source: &Source,
     environment: Environment<'_>,
-) -> Result<Option<Secret<String>>, Problem> {
-    let Some(from) = from else { return Ok(None) };
-    let bytes = from
-        .read(source.dir(), environment)
-        .map_err(|error| Problem::new(format!("[store] {stem}: {error}")))?;
+) -> Result<Secret<String>, String> {
+    let bytes =
+        from.read(source.dir(), environment).map_err(|error| format!("[store] {stem}: {error}"))?;
     String::from_utf8(bytes.expose().clone())
-        .map(|text| Some(Secret::new(text)))
-        .map_err(|_| Problem::new(format!("[store] the {stem} is not text")))
+        .map(Secret::new)
+        .map_err(|_| format!("[store] the {stem} is not text"))
 }
 
 /// `[revocation] check` and what belongs to it.

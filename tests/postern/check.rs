@@ -176,6 +176,112 @@ fn permissions() {
     }
 }
 
+/// Name, configuration, the key that must be shown, and words that must be said.
+fn refused_at_the_start() -> Vec<(&'static str, Setup, &'static str, &'static [&'static str])> {
+    use crate::harness::issuing;
+    let app = Upstream::start();
+    let audited = || issuing::setup(&app).set("audit", "file", "\"audit.log\"");
+    let sealed =
+        |key: &str| audited().set("audit", "key_file", "\"audit.key\"").file("audit.key", key);
+    let users = |content: &str| issuing::setup(&app).file("users", content);
+    let elsewhere = || issuing::setup(&app).unset("issuing.users", "file");
+    vec![
+        (
+            "no users file",
+            elsewhere().set("issuing.users", "file", "\"nobody\""),
+            "file",
+            &["nobody cannot be read", "postern user add"][..],
+        ),
+        ("a wrong line", users("bob:plain\n"), "file", &["users:1: the hash is of no known kind"]),
+        (
+            "wrong lines",
+            users("bob:plain\nalice\n"),
+            "file",
+            &["users:1: ", "users:2: ", "2 things are"],
+        ),
+        (
+            "a short key",
+            sealed("ten bytes."),
+            "key_file",
+            &["it has 10 bytes, and needs 32 at least"],
+        ),
+        (
+            "no key",
+            audited().set("audit", "key_env", "\"NOT_SET_ANYWHERE\""),
+            "key_env",
+            &["NOT_SET_ANYWHERE is not set"],
+        ),
+        (
+            "no admin secret",
+            good().unset("admin", "secret_file").set("admin", "secret_file", "\"none\""),
+            "secret_file",
+            &["none cannot be read"],
+        ),
+        (
+            "no store password",
+            good().set("store", "url", "\"redis://127.0.0.1:1\"").set(
+                "store",
+                "password_file",
+                "\"none\"",
+            ),
+            "password_file",
+            &["none cannot be read"],
+        ),
+        (
+            "all of it",
+            sealed("ten bytes.").file("users", "bob:plain\n").set(
+                "tls",
+                "certificates",
+                "[{ cert = \"no.pem\", key = \"key.pem\" }]",
+            ),
+            "file",
+            &["no known kind", "needs 32 at least", "no.pem", "3 things are"],
+        ),
+    ]
+}
+
+/// What else a start reads: the users file, the audit log's key, the store's and the admin
+/// interface's secrets. `check` and `run` say the same, at the same place, and everything at once.
+#[test]
+fn what_a_start_would_refuse_is_told_before() {
+    for (name, setup, key, words) in refused_at_the_start() {
+        let output = check(&setup);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        let (code, started) = refuses_to_start(&setup);
+        assert_eq!(code, 2, "{name}: {started}");
+        for word in words {
+            assert!(said.contains(word), "{name}: {word:?} in {said}");
+            assert!(
+                started.contains(word) || word.ends_with("are"),
+                "{name}: {word:?} in {started}"
+            );
+        }
+        for said in [&said, &started] {
+            assert!(
+                said.contains("postern.toml:") && said.contains(&format!("| {key} = ")),
+                "{name}: {said}"
+            );
+            assert!(!said.contains("bob:plain") && !said.contains("ten bytes"), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_users_file_that_others_may_read_is_told_before() {
+    let app = Upstream::start();
+    let setup = crate::harness::issuing::setup(&app);
+    let dir = TempDir::new().unwrap();
+    setup.write(dir.path());
+    let check = || run(&dir, &["check", "--config", "postern.toml"], "");
+    let output = check();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join("users"), open).unwrap();
+    let said = text(&check());
+    assert!(said.contains("chmod 600") && said.contains("| file = \"users\""), "{said}");
+}
+
 /// Offline verbs run no command and read no interpolated file.
 #[test]
 fn checking_runs_no_commands() {

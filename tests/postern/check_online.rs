@@ -232,3 +232,35 @@ fn without_the_word_nothing_is_connected_to() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(app.connections() + provider.connections(), 0);
 }
+
+/// The service that knows the passwords: connected to, and sent nothing.
+#[test]
+fn the_accounts_service_is_tried_without_a_login() {
+    let (app, service) = (Upstream::start(), Upstream::start());
+    let closed = {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        gone.local_addr().unwrap()
+    };
+    for (url, outcome, word) in [
+        (service.url(), "good", "connected; no login was sent"),
+        (format!("http://{closed}"), "failed", "cannot connect"),
+        (service.url().replace("http:", "https:"), "failed", "no complete answer within 1s"),
+    ] {
+        let users = format!(
+            "{{ url = \"{url}/login\", claims = {{ sub = \"/id\" }}, ca = \"ca.pem\", timeout = \"1s\" }}"
+        );
+        let users =
+            if url.starts_with("https") { users } else { users.replace("ca = \"ca.pem\", ", "") };
+        let setup = crate::harness::issuing::setup(&app)
+            .unset("issuing.users", "file")
+            .set("issuing.users", "upstream", &users)
+            .file("ca.pem", &authority().pem);
+        let output = check(&setup, &[]);
+        let text = said(&output);
+        let line = line(&text, "accounts upstream");
+        assert!(line.starts_with(outcome) && line.contains(word), "{line}");
+        let failed = i32::from(outcome == "failed");
+        assert_eq!(output.status.code(), Some(failed), "{text}");
+    }
+    assert_eq!(service.count(), 0, "no login is sent");
+}

@@ -146,7 +146,7 @@ fn check_online_looks_at_the_query() {
         (setup(&app), fits, "good", "the query gives the columns"),
         (setup(&app), "CREATE TABLE users (id, email, password_hash)", "failed", "column `role`"),
         (setup(&app), "CREATE TABLE people (id)", "failed", "no such table: users"),
-        (setup(&app), "", "failed", "the database refused (code 14)"),
+        (setup(&app), "", "failed", "app.db cannot be opened"),
         (away, "", "failed", "no connection within the timeout"),
     ] {
         let (code, line, said) = check(&setup, statements);

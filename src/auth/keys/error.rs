@@ -54,6 +54,12 @@ pub enum KeyError {
          an RS, PS, ES or EdDSA algorithm"
     )]
     PemAsSecret,
+    /// The same where keys sign: there it is a private one.
+    #[error(
+        "this is a PEM file, not an HMAC secret: private_key_file takes it, with RS256, ES256 or \
+         EdDSA"
+    )]
+    PemAsSigningSecret,
     /// A private key where a public one belongs.
     #[error("this is a private key; the gateway needs, and should have, only the public one")]
     Private,

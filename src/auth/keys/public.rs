@@ -7,6 +7,8 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use jsonwebtoken::DecodingKey;
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode as _, SliceReader, Tag, Tagged as _};
 
 use super::{KeyError, VerificationKey};
 use crate::auth::{Algorithm, Family};
@@ -92,10 +94,40 @@ fn rsa_key(algorithm: Algorithm, der: &[u8]) -> Result<Vec<u8>, KeyError> {
     Ok(key.as_ref().to_vec())
 }
 
+/// How many bits the modulus of a private RSA key has, in PKCS#8 (RFC 5958 §2) or PKCS#1 (RFC 8017
+/// §A.1.2): the library does not say why it takes no small one. `None`: it is none, or of a size
+/// that is taken.
+pub(super) fn private_rsa_bits(der: &[u8]) -> Option<usize> {
+    let (second, third) = members(der)?;
+    let modulus = match second.tag() {
+        Tag::Sequence => members(third.value()).filter(|_| third.tag() == Tag::OctetString)?.0,
+        _ => second,
+    };
+    let bits = bits(modulus.value());
+    let is_other = modulus.tag() == Tag::Integer && !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits);
+    // A curve's key has nothing as large as the smallest RSA key that anybody made.
+    (is_other && bits >= 256).then_some(bits)
+}
+
+/// The second and third member of a sequence, behind its version.
+fn members(der: &[u8]) -> Option<(AnyRef<'_>, AnyRef<'_>)> {
+    let sequence = AnyRef::from_der(der).ok().filter(|any| any.tag() == Tag::Sequence)?;
+    let mut inside = SliceReader::new(sequence.value()).ok()?;
+    let mut next = || AnyRef::decode(&mut inside).ok();
+    next()?;
+    Some((next()?, next()?))
+}
+
+/// How many bits a big-endian number has.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let unused = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    ((number.len() - zeros) * 8).saturating_sub(unused)
+}
+
 /// R16, CVE-2017-15361; `n` and `e` without leading zeros.
 fn check_rsa(key: &RsaPublicKeyComponents<Vec<u8>>) -> Result<(), KeyError> {
-    let unused = key.n.first().map_or(0, |byte| byte.leading_zeros() as usize);
-    let bits = (key.n.len() * 8).saturating_sub(unused);
+    let bits = bits(&key.n);
     let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
     let sound =
         (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) && odd(&key.n) && odd(&key.e) && key.e != [1];

@@ -79,9 +79,12 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// As [`from_secret`].
+    /// As [`from_secret`]; of PEM text [`KeyError::PemAsSigningSecret`].
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
-        check_secret(algorithm, secret)?;
+        check_secret(algorithm, secret).map_err(|error| match error {
+            KeyError::PemAsSecret => KeyError::PemAsSigningSecret,
+            other => other,
+        })?;
         let pair = Pair::secret(algorithm, secret).ok_or(KeyError::NotAKey)?;
         let encoding = EncodingKey::from_secret(secret);
         Ok(Self { algorithm, pair, encoding, public: Vec::new() })
@@ -101,7 +104,9 @@ impl SigningKey {
             Algorithm::ES256 => Self::ecdsa(algorithm, &ECDSA_P256_SHA256_FIXED_SIGNING, der),
             Algorithm::ES384 => Self::ecdsa(algorithm, &ECDSA_P384_SHA384_FIXED_SIGNING, der),
             Algorithm::EdDSA => Self::ed25519(der),
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => Err(KeyError::PemAsSecret),
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
+                Err(KeyError::PemAsSigningSecret)
+            }
             Algorithm::PS256
             | Algorithm::PS384
             | Algorithm::PS512
@@ -241,9 +246,14 @@ impl SigningKey {
     }
 
     fn rsa(algorithm: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
-        let pair = RsaKeyPair::from_pkcs8(der)
-            .or_else(|_| RsaKeyPair::from_der(der))
-            .map_err(|_| wrong_private_key(algorithm))?;
+        let pair =
+            RsaKeyPair::from_pkcs8(der).or_else(|_| RsaKeyPair::from_der(der)).map_err(|_| {
+                match public::private_rsa_bits(der) {
+                    // The library takes no other sizes.
+                    Some(bits) => KeyError::WeakRsa { bits },
+                    None => wrong_private_key(algorithm),
+                }
+            })?;
         let public = pair.public_key().as_ref().to_vec();
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| wrong_private_key(algorithm))?;
         // jsonwebtoken signs with PKCS#1 only, and takes it out of a PKCS#8 PEM itself.

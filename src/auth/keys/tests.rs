@@ -218,6 +218,48 @@ fn weak_rsa_keys_are_refused() {
     assert_eq!(weak(&[], &[1, 0, 1]), bits(0));
 }
 
+/// The library says only that it does not take a small one. The numbers behind the modulus are not
+/// looked at.
+#[test]
+fn a_private_rsa_key_of_another_size_is_called_so() {
+    fn member(tag: u8, content: &[u8]) -> Vec<u8> {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let length = match (high, low) {
+            (0, 0..=0x7f) => vec![low],
+            (0, _) => vec![0x81, low],
+            _ => vec![0x82, high, low],
+        };
+        [&[tag], &length[..], content].concat()
+    }
+    let modulus = |bytes: usize| member(2, &[&[0][..], &vec![0xff; bytes]].concat());
+    let pkcs1 =
+        |bytes| member(0x30, &[member(2, &[0]), modulus(bytes), member(2, &[1, 0, 1])].concat());
+    let pkcs8 = |bytes| {
+        let rsa_encryption = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
+        let parts = [&[2, 1, 0][..], &rsa_encryption, &member(4, &pkcs1(bytes))].concat();
+        member(0x30, &parts)
+    };
+    let read = |tag: &str, der: &[u8]| {
+        SigningKey::from_pem(Algorithm::RS256, private_pem(tag, der).as_bytes()).unwrap_err()
+    };
+    for (bytes, bits) in [(128, 1024), (192, 1536), (1100, 8800)] {
+        let error = read("RSA PRIVATE KEY", &pkcs1(bytes));
+        assert_eq!(error, KeyError::WeakRsa { bits }, "PKCS#1");
+        let error = read("PRIVATE KEY", &pkcs8(bytes));
+        assert_eq!(error, KeyError::WeakRsa { bits }, "PKCS#8");
+    }
+    let said = KeyError::WeakRsa { bits: 1024 }.to_string();
+    assert!(said.contains("1024 bits") && said.contains("2048"), "{said}");
+    // Anything else is called what it is not.
+    let cut = pkcs8(128);
+    for der in [&pkcs1(256)[..], &cut[..cut.len() - 1], b"", b"\x30\x80", b"\x30\x03\x02\x01\x00"] {
+        assert!(matches!(read("PRIVATE KEY", der), KeyError::KeyType { .. }), "{der:02x?}");
+    }
+    let ec = EC.to_file().unwrap();
+    let error = SigningKey::from_pem(Algorithm::RS256, ec.expose().as_bytes()).unwrap_err();
+    assert!(matches!(error, KeyError::KeyType { .. }), "{error}");
+}
+
 fn oct_jwk() -> Value {
     json!({"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"})
 }
@@ -345,7 +387,7 @@ fn private_keys_come_in_three_kinds_of_pem() {
     assert!(SigningKey::from_pem(Algorithm::ES256, text.as_bytes()).is_err());
     assert_eq!(
         SigningKey::from_pem(Algorithm::HS256, text.as_bytes()).unwrap_err(),
-        KeyError::PemAsSecret
+        KeyError::PemAsSigningSecret
     );
     assert!(SigningKey::from_pem(Algorithm::EdDSA, spki_pem(&EC).as_bytes()).is_err());
 }

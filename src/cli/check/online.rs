@@ -2,8 +2,8 @@
 //! tried once, side by side, and told about in one line each.
 //!
 //! It asks only what may be asked of a system in use: no key is written to the store, no request
-//! is sent to an upstream, the token that a provider is asked about belongs to nobody, and the
-//! accounts' query is prepared and not executed.
+//! is sent to an upstream and no login to the accounts' service, the token that a provider is asked
+//! about belongs to nobody, and the accounts' query is prepared and not executed.
 
 mod accounts;
 mod certificate;

@@ -70,16 +70,28 @@ pub(super) fn run(
     written.map_err(output)
 }
 
-/// What goes into the configuration, with the rest as comments.
+/// What goes into the configuration, with the rest as comments: of the two entries the one for keys
+/// that somebody else signs with, which stands alone.
 fn configuration(directory: &Path, report: &Value) -> String {
     let plain = |name: &str| report.get(name).and_then(Value::as_str).unwrap_or_default();
     // Strings of JSON are strings of TOML.
     let quoted = |name: &str| json!(plain(name)).to_string();
+    let is_hmac = plain("algorithm").starts_with("HS");
     format!(
-        "# The key that signs, for whoever makes the tokens; nobody else may read it:
+        "# The key that signs; nobody else may read it:
 #   {private}
 # Its kid, for the header of the tokens: {kid}
-# `postern keys rotate {directory}` lets a new key sign.
+
+# If Postern issues the tokens, this belongs to its [issuing] section (or, for an upstream's
+# assertion, under [[upstreams.NAME.assertion.keys]]):
+#
+# [[issuing.keys]]
+# kid = {quoted_kid}
+# algorithm = {algorithm}
+# {key_file} = {quoted_private}
+
+# If a service of yours signs the tokens, this lets Postern take them; `postern keys rotate
+# {directory}` then lets a new key sign:
 
 [[issuers]]
 name = \"own\"
@@ -90,6 +102,9 @@ jwks_file = {jwks}
 ",
         private = plain("private_key_file"),
         kid = plain("kid"),
+        quoted_kid = quoted("kid"),
+        key_file = if is_hmac { "secret_file" } else { "private_key_file" },
+        quoted_private = quoted("private_key_file"),
         directory = directory.display(),
         algorithm = quoted("algorithm"),
         jwks = quoted("jwks_file"),

@@ -447,6 +447,23 @@ fn the_snippet_is_toml() {
     assert!(made.out.contains("signing.pem") && !made.out.contains("BEGIN"));
 }
 
+/// And so is what it prints as a comment, for tokens that Postern issues.
+#[test]
+fn the_snippet_has_the_key_for_issuing_too() {
+    for (algorithm, key) in [("ES256", "private_key_file"), ("HS256", "secret_file")] {
+        let world = World::new();
+        let made = world.run(&["generate", "DIR", "--algorithm", algorithm]).good();
+        let lines = made.out.lines().skip_while(|line| *line != "# [[issuing.keys]]");
+        let lines = lines.map_while(|line| line.strip_prefix("# "));
+        let value: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
+        let entry = value["issuing"]["keys"][0].as_table().unwrap();
+        assert_eq!(entry["kid"].as_str(), Some(world.kids()[0].as_str()));
+        assert_eq!(entry["algorithm"].as_str(), Some(algorithm));
+        let path = PathBuf::from(entry[key].as_str().unwrap());
+        assert!(path.is_absolute() && path.exists(), "{}", path.display());
+    }
+}
+
 /// RFC 6749 §2.3.1, ASVS 2.10: made by the machine, written once, kept as a hash.
 #[test]
 fn a_clients_secret_is_made_and_hashed() {

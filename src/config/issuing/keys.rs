@@ -1,12 +1,14 @@
 //! `[[issuing.keys]]`: what Postern signs with.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::super::algorithm::Algorithm;
+use super::super::scalar::Scalar;
 use super::super::secret_source::SecretSource;
+use crate::token::Algorithm;
 
 /// One key. Several make a rotation (R5).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -14,8 +16,8 @@ use super::super::secret_source::SecretSource;
 pub struct IssuingKey {
     /// The key's id; tokens name it.
     pub kid: Spanned<String>,
-    /// What it signs with: RS256, ES256, EdDSA or HS256.
-    pub algorithm: Spanned<Algorithm>,
+    /// What it signs with.
+    pub algorithm: Spanned<SigningAlgorithm>,
     /// The private key's file, PEM.
     #[serde(default)]
     pub private_key_file: Option<Spanned<PathBuf>>,
@@ -34,6 +36,43 @@ pub struct IssuingKey {
     /// The command that prints the HMAC secret.
     #[serde(default)]
     pub secret_command: Option<Spanned<Vec<String>>>,
+}
+
+/// What may sign: RS256, ES256, EdDSA or HS256. Others that tokens may use are read too, for
+/// validation to refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub struct SigningAlgorithm(pub Algorithm);
+
+impl SigningAlgorithm {
+    /// What to write.
+    pub(in super::super) const HELP: &str = "write RS256, ES256, EdDSA or HS256";
+
+    /// Whether keys of it may be configured.
+    #[must_use]
+    pub fn is_offered(self) -> bool {
+        use Algorithm::{ES256, EdDSA, HS256, RS256};
+        [RS256, ES256, EdDSA, HS256].contains(&self.0)
+    }
+}
+
+impl Deref for SigningAlgorithm {
+    type Target = Algorithm;
+
+    fn deref(&self) -> &Algorithm {
+        &self.0
+    }
+}
+
+impl TryFrom<Scalar> for SigningAlgorithm {
+    type Error = String;
+
+    fn try_from(scalar: Scalar) -> Result<Self, String> {
+        let text = scalar.text("an algorithm such as \"ES256\"")?;
+        text.parse().map(Self).map_err(|_| {
+            format!("{text:?} is not an algorithm that tokens may use\n{}", Self::HELP)
+        })
+    }
 }
 
 impl IssuingKey {

@@ -17,7 +17,7 @@ use super::scalar::Scalar;
 use super::unplaced;
 
 pub use cookies::{CookieName, Cookies, SameSite};
-pub use keys::IssuingKey;
+pub use keys::{IssuingKey, SigningAlgorithm};
 pub use limits::{IssuingLimit, IssuingLimitKey};
 pub use users::{SqlColumns, SqlUsers, UpstreamFields, UpstreamUsers, UserSource, Users};
 

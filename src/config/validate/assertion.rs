@@ -32,7 +32,13 @@ const FOREIGN: [&str; 9] = [
     "token_introspection",
 ];
 
-pub(super) fn validate(config: &Config, placed: &Spanned<Assertion>, problems: &mut Problems) {
+/// `has_keys`: whether keys are written, readable or not.
+pub(super) fn validate(
+    config: &Config,
+    placed: &Spanned<Assertion>,
+    has_keys: bool,
+    problems: &mut Problems,
+) {
     let assertion = placed.get_ref();
     header(&assertion.header, problems);
     issuer(config, placed, problems);
@@ -45,7 +51,7 @@ pub(super) fn validate(config: &Config, placed: &Spanned<Assertion>, problems: &
         );
     }
     claims(assertion, problems);
-    if assertion.keys.is_empty() {
+    if !has_keys {
         problems
             .push(Problem::at(placed.span(), "the assertion has no key to sign with").help(
                 "write [[upstreams.NAME.assertion.keys]]; `postern keys generate` makes one",

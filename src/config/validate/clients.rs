@@ -7,9 +7,10 @@ use toml::Spanned;
 use super::super::Config;
 use super::super::clients::{Client, MayRevoke};
 use super::super::problem::{Problem, Problems};
+use super::super::shape::Declared;
 use super::distinct;
 
-pub(super) fn validate(config: &Config, problems: &mut Problems) {
+pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Problems) {
     let Some(issuing) = &config.issuing else {
         if let Some(first) = config.clients.first() {
             problems.push(
@@ -25,7 +26,8 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
         let client = placed.get_ref();
         let id = &client.id.get_ref().0;
         // Services behind may not tell letters' cases apart.
-        if !ids.insert(id.to_ascii_lowercase()) {
+        let is_known = declared.client_ids.contains(id);
+        if is_known && !ids.insert(id.to_ascii_lowercase()) {
             let message = format!("another client has the id {id:?}, in whatever case of letters");
             problems.push(Problem::at(client.id.span(), message));
         }
@@ -35,20 +37,21 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
                     .help("choose another id, or another [issuing] client_id"),
             );
         }
-        one(placed, problems);
+        // What could not be read has another name in its place.
+        let called = if is_known { format!("client {id:?}") } else { "this client".to_owned() };
+        one(placed, &called, problems);
     }
 }
 
-fn one(placed: &Spanned<Client>, problems: &mut Problems) {
+fn one(placed: &Spanned<Client>, called: &str, problems: &mut Problems) {
     let client = placed.get_ref();
-    let id = &client.id.get_ref().0;
     match (&client.secret_hash_file, &client.jwks_file) {
         (Some(_), Some(keys)) => problems.push(
-            Problem::at(keys.span(), format!("client {id:?} has a secret and keys"))
+            Problem::at(keys.span(), format!("{called} has a secret and keys"))
                 .help("one way to say who it is: the keys are the better one"),
         ),
         (None, None) => problems.push(
-            Problem::at(placed.span(), format!("client {id:?} cannot say who it is"))
+            Problem::at(placed.span(), format!("{called} cannot say who it is"))
                 .help("write jwks_file = \"FILE\" or secret_hash_file = \"FILE\""),
         ),
         (Some(_), None) | (None, Some(_)) => {}
@@ -61,7 +64,7 @@ fn one(placed: &Spanned<Client>, problems: &mut Problems) {
     for (key, span, is_empty) in for_tokens {
         if client.grants.is_empty() && !is_empty {
             problems.push(
-                Problem::at(span, format!("{key} of client {id:?}, which gets no tokens"))
+                Problem::at(span, format!("{key} of {called}, which gets no tokens"))
                     .help("write grants = [\"client_credentials\"]"),
             );
         }
@@ -70,14 +73,17 @@ fn one(placed: &Spanned<Client>, problems: &mut Problems) {
         && !client.may_introspect.get_ref()
         && *client.may_revoke.get_ref() == MayRevoke::Own;
     if may_nothing {
+        let grants = client.grants.span();
+        let place = if grants.is_empty() { placed.span() } else { grants };
         problems.push(
-            Problem::at(placed.span(), format!("client {id:?} may do nothing"))
+            // Where there is a list of grants, it is what is empty.
+            Problem::at(place, format!("{called} may do nothing"))
                 .help("write grants, may_introspect = true or may_revoke = \"any\""),
         );
     }
     if let Some(audiences) = &client.audiences {
         if audiences.is_empty() {
-            let message = format!("client {id:?} has no audience: nobody could take its tokens");
+            let message = format!("{called} has no audience: nobody could take its tokens");
             problems.push(Problem::at(audiences.span(), message));
         }
         distinct(audiences.spanned(), "this audience is listed twice", problems);

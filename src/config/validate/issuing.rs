@@ -8,6 +8,7 @@ use super::super::Config;
 use super::super::duration::Period;
 use super::super::issuing::Issuing;
 use super::super::problem::{Problem, Problems};
+use super::super::shape::Declared;
 use super::super::store::StoreUrl;
 use super::{SecretKeys, distinct, signing_keys};
 
@@ -18,7 +19,7 @@ const ACCESS_MAX: (Duration, &str) = (Duration::from_secs(24 * 3600), "a day");
 /// The longest that a login may be renewed.
 const LOGIN_MAX: (Duration, &str) = (Duration::from_secs(366 * 24 * 3600), "366 days");
 
-pub(super) fn validate(config: &Config, problems: &mut Problems) {
+pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Problems) {
     let Some(placed) = &config.issuing else { return };
     let issuing = placed.get_ref();
     if issuing.audiences.is_empty() {
@@ -29,10 +30,11 @@ pub(super) fn validate(config: &Config, problems: &mut Problems) {
     client_id(issuing, problems);
     lifetimes(issuing, problems);
     limits(issuing, problems);
-    keys(placed, problems);
+    keys(placed, declared, problems);
+    somebody(placed, declared, problems);
     others(config, issuing, problems);
     store(config, placed, problems);
-    cookies(issuing, problems);
+    cookies(issuing, declared, problems);
 }
 
 /// RFC 6749 §A.1; and no client can take the name of accounts' tokens for its own.
@@ -95,9 +97,10 @@ fn limits(issuing: &Issuing, problems: &mut Problems) {
     }
 }
 
-fn keys(placed: &Spanned<Issuing>, problems: &mut Problems) {
+fn keys(placed: &Spanned<Issuing>, declared: &Declared, problems: &mut Problems) {
     let issuing = placed.get_ref();
-    if issuing.keys.is_empty() {
+    // One that could not be read has been told.
+    if !declared.issuing_keys {
         problems.push(
             Problem::at(placed.span(), "[issuing] has no key to sign with")
                 .help("write [[issuing.keys]]; `postern keys generate` makes one"),
@@ -108,6 +111,18 @@ fn keys(placed: &Spanned<Issuing>, problems: &mut Problems) {
         problems.push(
             Problem::at(place, "HMAC and public-key algorithms never share an issuer's keys")
                 .help("change over at once: logins go on, access tokens are made anew"),
+        );
+    }
+}
+
+/// Tokens are for accounts, or for clients; those without a grant ask about tokens, or revoke them.
+fn somebody(placed: &Spanned<Issuing>, declared: &Declared, problems: &mut Problems) {
+    if placed.get_ref().users.is_none() && !declared.clients {
+        problems.push(
+            Problem::at(placed.span(), "[issuing] issues to nobody: nobody can log in").help(
+                "write [issuing.users] with one of file, sql and upstream: file = \"users\" is \
+                 made by `postern user add`; or [[clients]], for tokens of programs alone",
+            ),
         );
     }
 }
@@ -126,7 +141,7 @@ fn others(config: &Config, issuing: &Issuing, problems: &mut Problems) {
 }
 
 /// Cookies need a secret, and somebody who can log in.
-fn cookies(issuing: &Issuing, problems: &mut Problems) {
+fn cookies(issuing: &Issuing, declared: &Declared, problems: &mut Problems) {
     let Some(placed) = &issuing.cookies else { return };
     let cookies = placed.get_ref();
     SecretKeys {
@@ -144,7 +159,8 @@ fn cookies(issuing: &Issuing, problems: &mut Problems) {
             ),
         );
     }
-    if issuing.users.is_none() {
+    // Without clients there is nobody at all, which has been said.
+    if issuing.users.is_none() && declared.clients {
         problems.push(
             Problem::at(placed.span(), "[issuing.cookies] has no effect: nobody can log in")
                 .help("write [issuing.users], or leave the section out"),

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use toml::Spanned;
 
-use super::super::issuing::IssuingKey;
+use super::super::issuing::{IssuingKey, SigningAlgorithm};
 use super::super::problem::{Problem, Problems};
 use super::SecretKeys;
-use crate::token::Algorithm;
 
 /// Judges each key, and that every kid names one. `of` is what they sign: "issuing", "assertion".
 pub(super) fn validate(keys: &[Spanned<IssuingKey>], of: &str, problems: &mut Problems) {
@@ -37,11 +36,10 @@ pub(super) fn mixed(keys: &[Spanned<IssuingKey>]) -> Option<std::ops::Range<usiz
 fn one(placed: &Spanned<IssuingKey>, problems: &mut Problems) {
     let key = placed.get_ref();
     let algorithm = key.algorithm.get_ref();
-    let offered = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256];
-    if !offered.contains(&algorithm.0) {
+    if !algorithm.is_offered() {
         problems.push(
             Problem::at(key.algorithm.span(), format!("{} is not issued", algorithm.as_str()))
-                .help("write RS256, ES256, EdDSA or HS256"),
+                .help(SigningAlgorithm::HELP),
         );
     }
     SecretKeys {

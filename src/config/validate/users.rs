@@ -78,16 +78,16 @@ fn url(sql: &SqlUsers, span: Range<usize>, problems: &mut Problems) {
     if sql.secret_url().is_some() {
         problems.push(Problem::at(url.span(), "give `url` or where it comes from, not both"));
     }
-    let authority = url.get_ref().0.split_once("://").map_or("", |(_, rest)| rest);
-    if authority.split(['/', '?']).next().is_some_and(|authority| authority.contains('@')) {
-        problems.push(
-            Problem::at(
-                url.span(),
-                "a user or password in a URL that stands in the file is refused",
-            )
-            .help(help),
-        );
+    if has_password(&url.get_ref().0) {
+        let message = "a password in a URL that stands in the file is refused";
+        problems.push(Problem::at(url.span(), message).help(help));
     }
+}
+
+/// Whether a user is followed by a password; everything up to the last `@` is taken for the two.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
 }
 
 /// One parameter in the query, three in the update; which placeholder is which, the database knows.

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::hash::Work;
 use super::sql::{ColumnName, Columns, Location, ProbeError, SqlAccounts};
+use super::upstream::UpstreamAccounts;
 use super::verify::Works;
 use super::{sql, upstream};
 use crate::config::{
@@ -61,12 +62,20 @@ impl Settings {
         }
     }
 
-    /// Whether an SQL table could be asked, without asking for anybody; `None`: there is none.
-    /// Within a runtime.
-    pub async fn probe(self) -> Option<Result<(), ProbeError>> {
+    /// Whether the table or the service could be asked, without asking for anybody; of a file there
+    /// is nothing to ask. Within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`]: every login would be answered with 503.
+    pub async fn probe(self) -> Result<(), ProbeError> {
         match self.0 {
-            Kind::Sql(sql) => Some(SqlAccounts::new(*sql, Handle::current()).probe().await),
-            Kind::File(_) | Kind::Upstream(_) => None,
+            Kind::File(_) => Ok(()),
+            Kind::Sql(sql) => SqlAccounts::new(*sql, Handle::current()).probe().await,
+            Kind::Upstream(upstream) => {
+                let probed = UpstreamAccounts::new(*upstream).probe().await;
+                probed.map_err(ProbeError::Unreachable)
+            }
         }
     }
 }

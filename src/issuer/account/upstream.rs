@@ -77,6 +77,13 @@ impl UpstreamAccounts {
         Self { settings, turns: Semaphore::new(LOGINS_MAX) }
     }
 
+    /// Whether the endpoint's server can be connected to; no login is sent. The error never quotes
+    /// more of the URL than its path.
+    pub(super) async fn probe(&self) -> Result<(), String> {
+        let Settings { url, reach, .. } = &self.settings;
+        exchange::try_connecting(url, reach).await.map_err(|error| error.to_string())
+    }
+
     pub(super) async fn check(
         &self,
         attempt: &Attempt<'_>,

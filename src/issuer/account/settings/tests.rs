@@ -65,6 +65,30 @@ fn as_the_contract_writes_them() {
     assert_eq!(upstream.fields, ("username".to_owned(), "password".to_owned()));
 }
 
+/// A user alone tells nobody anything; with a password, or what may be one, the URL is kept
+/// elsewhere.
+#[test]
+fn a_url_in_the_file_may_name_a_user_and_no_password() {
+    let compiled = |url: &str| {
+        users(&format!("sql = {{ url = \"{url}\", query = \"SELECT 1 WHERE a = $1\" }}"))
+    };
+    for url in ["postgres://u@h/d", "mysql://u@h:3306/d", "postgres://u%3Av@h/d", "sqlite:u.db"] {
+        assert!(compiled(url).is_ok(), "{url}");
+    }
+    for url in [
+        "postgres://u:hunter2@h/d",
+        "postgres://u:@h/d",
+        "postgres://:hunter2@h/d",
+        "postgres://u:hunter2/@h/d",
+        "postgres://u:hunter2?@h/d",
+        "postgres://u@v:hunter2@h/d",
+    ] {
+        let error = compiled(url).err().unwrap_or_else(|| panic!("{url} is taken"));
+        assert!(error.contains("a password in a URL that stands in the file"), "{error}");
+        assert!(error.contains("url_env") && !error.contains("hunter2"), "{error}");
+    }
+}
+
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn what_cannot_be_meant_is_said_with_its_place() {

@@ -2,6 +2,7 @@
 //! only parameter, and perhaps one that puts a new hash in the old one's place.
 
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,11 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 pub(super) enum Database {
     MySql(Pool<MySql>),
     Postgres(Pool<Postgres>),
-    Sqlite(Pool<Sqlite>),
+    Sqlite {
+        pool: Pool<Sqlite>,
+        /// The database's file, for errors.
+        path: PathBuf,
+    },
 }
 
 impl Database {
@@ -41,8 +46,10 @@ impl Database {
                 Self::Postgres(pool(connections, timeout).connect_lazy_with(options))
             }
             Location::Sqlite(options) => {
+                let path = options.get_filename().to_owned();
                 let options = options.disable_statement_logging();
-                Self::Sqlite(pool(connections, timeout).connect_lazy_with(options))
+                let pool = pool(connections, timeout).connect_lazy_with(options);
+                Self::Sqlite { pool, path }
             }
         }
     }
@@ -57,7 +64,7 @@ impl Database {
         match self {
             Self::MySql(pool) => find(pool, query, name, columns).await,
             Self::Postgres(pool) => find(pool, query, name, columns).await,
-            Self::Sqlite(pool) => find(pool, query, name, columns).await,
+            Self::Sqlite { pool, .. } => find(pool, query, name, columns).await,
         }
     }
 
@@ -70,7 +77,7 @@ impl Database {
         match self {
             Self::MySql(pool) => look(pool, query, columns).await,
             Self::Postgres(pool) => look(pool, query, columns).await,
-            Self::Sqlite(pool) => look(pool, query, columns).await,
+            Self::Sqlite { pool, .. } => look(pool, query, columns).await,
         }
     }
 
@@ -91,11 +98,27 @@ impl Database {
                 let query = sqlx::query(statement).bind(new).bind(name).bind(old);
                 Ok(query.execute(pool).await?.rows_affected())
             }
-            Self::Sqlite(pool) => {
+            Self::Sqlite { pool, .. } => {
                 let query = sqlx::query(statement).bind(new).bind(name).bind(old);
                 Ok(query.execute(pool).await?.rows_affected())
             }
         }
+    }
+
+    /// What an error may be called in a log: what the database says may quote the parameter, and
+    /// people type passwords into the wrong field.
+    pub(super) fn described(&self, error: &sqlx::Error) -> String {
+        let code = match error {
+            sqlx::Error::Database(error) => error.code().unwrap_or_default(),
+            sqlx::Error::PoolTimedOut => return "no connection within the timeout".to_owned(),
+            other => return other.to_string(),
+        };
+        match self {
+            Self::Sqlite { path, .. } => of_sqlite(&code)
+                .map(|meaning| format!("the database file {} {meaning}", path.display())),
+            Self::MySql(_) | Self::Postgres(_) => None,
+        }
+        .unwrap_or_else(|| format!("the database refused (code {code})"))
     }
 }
 
@@ -239,15 +262,17 @@ fn of_a_row(error: sqlx::Error) -> Result<RecordError, sqlx::Error> {
     Err(error)
 }
 
-/// What an error may be called in a log: what the database says may quote the parameter, and
-/// people type passwords into the wrong field.
-pub(super) fn described(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            format!("the database refused (code {code})")
-        }
-        sqlx::Error::PoolTimedOut => "no connection within the timeout".to_owned(),
-        other => other.to_string(),
+/// What one of `SQLite`'s errors means, by its code (the low byte of an extended one); `None` where
+/// the number says as much.
+fn of_sqlite(code: &str) -> Option<&'static str> {
+    match code.parse::<u32>().ok()? & 0xff {
+        5 | 6 => Some("is locked by another process"),
+        8 => Some("may only be read"),
+        10 => Some("cannot be read or written: the disk failed"),
+        11 => Some("is damaged"),
+        13 => Some("cannot grow: the disk is full"),
+        14 => Some("cannot be opened: is it there, and may this user read it?"),
+        26 => Some("is no SQLite database"),
+        _ => None,
     }
 }

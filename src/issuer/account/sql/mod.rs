@@ -27,7 +27,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use self::database::{Database, described};
+use self::database::Database;
 use self::record::{Record, RecordError};
 use super::name::check_subject;
 use super::password::Password;
@@ -84,7 +84,7 @@ pub enum ProbeError {
     /// The query or its columns.
     #[error(transparent)]
     Misfit(#[from] Misfit),
-    /// The database; never quotes its URL.
+    /// The database, or the service; never quotes a URL's password or query.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -197,7 +197,7 @@ impl SqlAccounts {
         });
         let why = match question.await {
             Ok(Ok(Ok(found))) => return Ok(found),
-            Ok(Ok(Err(error))) => described(&error),
+            Ok(Ok(Err(error))) => self.database.described(&error),
             Ok(Err(_)) => "no answer within the timeout".to_owned(),
             Err(_) => "the question was ended".to_owned(),
         };
@@ -229,7 +229,7 @@ impl SqlAccounts {
         let fits = self.database.fits(&self.query, &self.columns);
         match tokio::time::timeout(self.timeout, fits).await {
             Ok(Ok(fits)) => Ok(fits?),
-            Ok(Err(error)) => Err(ProbeError::Unreachable(described(&error))),
+            Ok(Err(error)) => Err(ProbeError::Unreachable(self.database.described(&error))),
             Err(_) => Err(ProbeError::Unreachable("no answer within the timeout".to_owned())),
         }
     }
@@ -262,7 +262,7 @@ impl SqlAccounts {
                     tracing::error!(rows, "`update` of the accounts' table changed several rows");
                 }
                 Ok(Err(error)) => {
-                    let error = described(&error);
+                    let error = this.database.described(&error);
                     tracing::warn!(error, "an outdated password hash was not replaced");
                 }
                 Err(_) => tracing::warn!("an outdated password hash was not replaced in time"),

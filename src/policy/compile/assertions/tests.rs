@@ -63,7 +63,8 @@ fn assertion(name: &str, kid: &str, file: &str) -> String {
 }
 
 const ISSUING: &str = "[issuing]\nissuer = \"https://gw.example\"\naudiences = \"api\"\n\
-    [[issuing.keys]]\nkid = \"i\"\nalgorithm = \"ES256\"\nprivate_key_file = \"one.pem\"\n";
+    [[issuing.keys]]\nkid = \"i\"\nalgorithm = \"ES256\"\nprivate_key_file = \"one.pem\"\n\
+    [issuing.users]\nfile = \"users\"\n";
 
 #[test]
 fn public_keys_are_published_once_and_secrets_never() {

@@ -29,7 +29,8 @@ fn compiled(key: &str, content: &[u8], mode: u32, access: Access) -> Result<Snap
         "listen.https = \"off\"\nlisten.plain = \"unix:run/p.sock\"\n[issuing]\nissuer = \
          \"https://login.example\"\naudiences = \"api\"\n[[issuing.keys]]\nkid = \"1\"\n{key}\n\
          [upstreams.a]\nservers = \"http://127.0.0.1:1\"\n[[routes]]\nname = \"r\"\npath = \
-         \"/*\"\nupstream = \"a\"\nissuers = \"local\"\n"
+         \"/*\"\nupstream = \"a\"\nissuers = \"local\"\n[issuing.users]\nfile = \
+         \"users\"\n"
     );
     let environment = |_: &str| None;
     let source = Source::new("p.toml", dir.path(), text);
