@@ -63,6 +63,7 @@ pub(super) async fn prepare(
     };
     let snapshot = policy::compile(config, context).map_err(wrong)?;
     let settings = store::settings(config, source, &environment).map_err(wrong)?;
+    warn_of(config, source);
     let users = accounts::open(config, source, &Handle::current()).map_err(Error::Configuration)?;
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
@@ -104,6 +105,13 @@ pub(super) async fn prepare(
     });
     let parts = Parts { gateway, blocklist, state, workers };
     Ok((parts, listeners, Writers { access: writer, audit: audit_writer }))
+}
+
+/// What is allowed and may surprise.
+pub(super) fn warn_of(config: &Config, source: &Source) {
+    for warning in config.warnings().sorted() {
+        tracing::warn!("{}: {}", source.place(warning.span.as_ref()), warning.message);
+    }
 }
 
 /// What the store's settings mean for logins. That one is down is told elsewhere.

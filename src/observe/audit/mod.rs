@@ -194,6 +194,17 @@ impl Audit {
         }
     }
 
+    /// Whether a line may be expected to be taken. Not while the last attempt went wrong and the
+    /// writer tries again by itself; after that, whoever comes is the next attempt.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| {
+            let condition = &shared.condition;
+            !(condition.failing.load(Ordering::Acquire)
+                && condition.tries_again.load(Ordering::Acquire))
+        })
+    }
+
     /// How it stands; `None` when it is off.
     #[must_use]
     pub fn status(&self) -> Option<Status> {
@@ -220,6 +231,7 @@ impl Audit {
         let answered = tokio::time::timeout(DISK_WAIT, answered).await;
         answered.unwrap_or_else(|_| {
             // The writer itself cannot say it: it is waiting, too.
+            shared.condition.tries_again.store(true, Ordering::Release);
             if !shared.condition.failing.swap(true, Ordering::AcqRel) {
                 tracing::error!("the audit log's disk does not answer; changes are refused");
             }

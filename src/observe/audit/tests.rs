@@ -373,6 +373,7 @@ async fn a_disk_that_hangs_holds_up_nobody_for_long() {
         assert_eq!(begun.elapsed(), 2 * DISK_WAIT, "{what}");
     }
     assert_eq!(audit.status().map(|status| status.up), Some(false), "and it is seen");
+    assert!(!audit.takes_lines());
     audit.reopen().await.unwrap_err();
 }
 

@@ -43,6 +43,8 @@ type Told = oneshot::Sender<Result<(), Unwritten>>;
 pub(super) struct Condition {
     /// The last attempt to write went wrong.
     pub(super) failing: AtomicBool,
+    /// The writer has something to try again by itself.
+    pub(super) tries_again: AtomicBool,
     /// Events that were not written, and are not yet written down as missed.
     pub(super) missed: AtomicU64,
     /// The same since the start.
@@ -197,6 +199,8 @@ impl Writer {
             let synced = self.sync();
             result = result.and(synced);
         }
+        let again = !self.left.is_empty() || self.sync_by.is_some();
+        self.means.condition.tries_again.store(again, Ordering::Release);
         // A line that was taken is no good sign yet: the disk has to say so.
         if result.is_err() || self.sync_by.is_none() {
             self.note_condition(&result);

@@ -120,7 +120,7 @@ impl Errand {
     ///
     /// 503.
     pub(in crate::proxy) async fn may_judge(&self, event: Event) -> Result<(), Rejection> {
-        if self.worker.gateway.audit.status().is_none_or(|status| status.up) {
+        if self.worker.gateway.audit.takes_lines() {
             return Ok(());
         }
         self.note(event.reason(UNWRITTEN.reason())).await;

@@ -21,7 +21,7 @@ pub(super) enum Code {
     InvalidScope,
     /// 400: a resource for which it gets no tokens (RFC 8707 §2).
     InvalidTarget,
-    /// 400: it may not use this grant.
+    /// 400: it may not use this grant, or may not revoke this token (RFC 7009 §2.1).
     UnauthorizedClient,
     /// 400: no such grant.
     UnsupportedGrantType,
@@ -32,7 +32,12 @@ pub(super) enum Code {
 impl Code {
     /// The refusal; `reason` is for the log, a stable word from a fixed list.
     pub(super) fn because(self, reason: &'static str) -> Rejection {
-        let (status, error, description) = self.words();
+        self.saying(self.words().2, reason)
+    }
+
+    /// The refusal, with a description that fits the endpoint better than the code's own.
+    pub(super) fn saying(self, description: &'static str, reason: &'static str) -> Rejection {
+        let (status, error, _) = self.words();
         Rejection::OAuth(Box::new(OAuthRefusal { status, error, description, reason }))
     }
 
