@@ -133,6 +133,9 @@ impl Row {
         if rotation.previous != step.presented || !same_client || age > terms.grace {
             return Judged::Reused;
         }
+        // Whole seconds, cut off downwards on both sides: what is free may last up to a second longer,
+        // never shorter. Two tabs a moment apart must not be counted for a second that ends between
+        // them.
         if age > FREE {
             if rotation.retries >= RETRIES_MAX {
                 return Judged::Reused;
