@@ -93,7 +93,7 @@ fn a_full_disk_tells_nobody_which_password_is_right() {
     }
     // A change that was refused leaves nothing to be written, and nobody to wait for.
     fill(&gateway);
-    gateway.revoke(&json!({ "jti": "x" })).expect(503);
+    gateway.revoke(&json!({ "jti": "x", "of_issuer": "main" })).expect(503);
     limit_file_sizes(&gateway, None);
     try_log_in(&gateway, "alice", "wrong").refused(401);
     // Nothing was rotated meanwhile: whoever was answered 503 need not hurry.
