@@ -176,12 +176,13 @@ fn what_is_unavailable_says_when_to_come_back() {
     let app = Upstream::start();
     let mut redis = Redis::start();
     let gateway = Gateway::start(&issuing::setup(&app).redis(&redis));
-    let entry = gateway.revoke(&json!({"jti": "a", "of_issuer": "main"})).expect(201).json();
+    let entry =
+        gateway.revoke(&json!({"jti": "a", "of_issuer": issuing::ISSUER})).expect(201).json();
     let id = entry["id"].as_str().unwrap();
     let sid = issuing::client(&gateway).login("alice").sid();
     redis.kill();
     let mut create = gateway.admin_request("POST", "/revocations");
-    create = create.json(&json!({"jti": "b", "of_issuer": "main"}));
+    create = create.json(&json!({"jti": "b", "of_issuer": issuing::ISSUER}));
     for (what, request) in [
         ("revoking", create),
         ("listing", gateway.admin_request("GET", "/revocations")),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::audit::{audited, is_good, limit_file_sizes, log};
 use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
-use crate::harness::oauth::{PASSWORD, basic, billing, login, post, setup};
+use crate::harness::oauth::{ISSUER, PASSWORD, basic, billing, login, post, setup};
 use crate::harness::redis::Redis;
 use crate::harness::soon;
 use crate::harness::upstream::Upstream;
@@ -93,7 +93,7 @@ fn a_full_disk_tells_nobody_which_password_is_right() {
     }
     // A change that was refused leaves nothing to be written, and nobody to wait for.
     fill(&gateway);
-    gateway.revoke(&json!({ "jti": "x", "of_issuer": "main" })).expect(503);
+    gateway.revoke(&json!({ "jti": "x", "of_issuer": ISSUER })).expect(503);
     limit_file_sizes(&gateway, None);
     try_log_in(&gateway, "alice", "wrong").refused(401);
     // Nothing was rotated meanwhile: whoever was answered 503 need not hurry.
