@@ -189,7 +189,6 @@ fn what_is_unavailable_says_when_to_come_back() {
         ("lifting", gateway.admin_request("DELETE", &format!("/revocations/{id}"))),
         ("sessions", gateway.admin_request("GET", "/sessions?sub=alice")),
         ("ending", gateway.admin_request("DELETE", &format!("/sessions/{sid}"))),
-        ("readiness", gateway.admin().request("GET", "/readyz")),
     ] {
         let mut answer = None;
         soon(what, || answer.insert(request.send()).status == 503);

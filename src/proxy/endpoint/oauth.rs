@@ -21,8 +21,10 @@ pub(super) enum Code {
     InvalidScope,
     /// 400: a resource for which it gets no tokens (RFC 8707 §2).
     InvalidTarget,
-    /// 400: it may not use this grant, or may not revoke this token (RFC 7009 §2.1).
+    /// 400: it may not use this grant.
     UnauthorizedClient,
+    /// 400: the token that it wants revoked is not its own (RFC 7009 §2.1).
+    UnauthorizedRevocation,
     /// 400: no such grant.
     UnsupportedGrantType,
     /// 400: such tokens cannot be revoked (RFC 7009 §2.2.1).
@@ -32,12 +34,7 @@ pub(super) enum Code {
 impl Code {
     /// The refusal; `reason` is for the log, a stable word from a fixed list.
     pub(super) fn because(self, reason: &'static str) -> Rejection {
-        self.saying(self.words().2, reason)
-    }
-
-    /// The refusal, with a description that fits the endpoint better than the code's own.
-    pub(super) fn saying(self, description: &'static str, reason: &'static str) -> Rejection {
-        let (status, error, _) = self.words();
+        let (status, error, description) = self.words();
         Rejection::OAuth(Box::new(OAuthRefusal { status, error, description, reason }))
     }
 
@@ -60,6 +57,9 @@ impl Code {
             }
             Self::UnauthorizedClient => {
                 (bad, "unauthorized_client", "the client may not use this grant")
+            }
+            Self::UnauthorizedRevocation => {
+                (bad, "unauthorized_client", "the client may not revoke this token")
             }
             Self::UnsupportedGrantType => {
                 (bad, "unsupported_grant_type", "refresh_token and client_credentials are offered")

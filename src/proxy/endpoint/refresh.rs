@@ -141,9 +141,11 @@ pub(in crate::proxy) async fn hand_out(
 
 /// The account is gone or disabled: so is the session.
 pub(in crate::proxy) async fn gone(errand: &Errand, login: &Login) -> Rejection {
-    let refusal = refused(errand, Some(login), "account_gone").await;
+    let refusal = Rejection::NotAccepted("account_gone");
+    let event = errand.event_of(Kind::Refresh, Outcome::Refused, login);
+    let written = errand.record_refusal(event.reason(refusal.reason())).await;
     let ended = end(errand, login, "the account is gone or disabled").await;
-    ended.err().unwrap_or(refusal)
+    written.and(ended).err().unwrap_or(refusal)
 }
 
 /// Ends a session here and on every gateway.

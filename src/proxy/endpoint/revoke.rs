@@ -30,9 +30,6 @@ use crate::time::UnixTime;
 /// Why, for the record.
 const REASON: &str = "OAuth 2.0 Token Revocation";
 
-/// What a client is told of another's token.
-const NOT_ITS_OWN: &str = "the client may not revoke this token";
-
 /// Ends a token.
 ///
 /// # Errors
@@ -258,7 +255,7 @@ impl Order {
     async fn not_its_own(&self) -> Rejection {
         let event = self.event().ended(Outcome::Refused).reason("client_token");
         match self.gateway.audit.record_refusal(event).await {
-            Ok(()) => Code::UnauthorizedClient.saying(NOT_ITS_OWN, "client_token"),
+            Ok(()) => Code::UnauthorizedRevocation.because("client_token"),
             Err(unwritten) => self.not_written(&unwritten),
         }
     }
