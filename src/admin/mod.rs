@@ -12,10 +12,10 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -36,6 +36,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Who changes things through this listener: whoever has its secret.
 const ACTOR: &str = "admin";
+
+/// Waiting time named when something cannot be asked or written.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Open connections of one listener; more are closed at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -84,7 +87,7 @@ pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         // Nobody needs a secret to connect: a flood must not take the workers' descriptors.
@@ -97,7 +100,7 @@ pub async fn serve(admin: Arc<Admin>, listener: TcpListener, part: Part) {
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(10))
+                .header_read_timeout(Duration::from_secs(10))
                 .serve_connection(TokioIo::new(stream), service);
             drop(connection.await);
             drop(slot);
@@ -218,11 +221,15 @@ fn problem(status: StatusCode, detail: &str) -> Answer {
     response(status, "application/problem+json", bytes)
 }
 
+/// Every answer; a 503 says when to come back.
 fn response(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(bytes)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, TRY_AGAIN.as_secs().into());
+    }
     answer
 }
 

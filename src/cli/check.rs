@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::token::Format;
 use super::{ConfigArgs, complain};
-use crate::config::{self, Failure, Loaded, Options, Problems, Source};
+use crate::config::{self, Failure, Loaded, Options, Problem, Problems, Source};
 use crate::limit::Registry;
 use crate::observe::metrics::Metrics;
 use crate::policy::{self, Context, FileAccess, Snapshot};
@@ -80,13 +80,16 @@ fn good(
         }
     };
     let (routes, issuers) = (snapshot.routes.len(), snapshot.issuers.settings().count());
-    let name = loaded.source.name();
+    let (source, warnings) = (&loaded.source, loaded.config.warnings());
+    let name = source.name();
     let (routes, issuers) = (several(routes, "route"), several(issuers, "issuer"));
     let written = match args.format {
         Format::Text => writeln!(out, "{name}: good ({routes}, {issuers})")
+            .and_then(|()| warn(source, &warnings, err))
             .and_then(|()| findings.iter().try_for_each(|findings| online::write(findings, out))),
         Format::Json => {
-            let mut said = serde_json::json!({ "problems": [] });
+            let mut said =
+                serde_json::json!({ "problems": [], "warnings": as_json(source, &warnings) });
             if let (Some(findings), Some(said)) = (&findings, said.as_object_mut()) {
                 said.insert("online".to_owned(), online::as_json(findings));
             }
@@ -95,6 +98,16 @@ fn good(
     };
     let failed = findings.is_some_and(|findings| online::any_failed(&findings));
     u8::from(written.is_err() || failed)
+}
+
+/// What is allowed and may surprise.
+fn warn(source: &Source, warnings: &Problems, err: &mut dyn Write) -> std::io::Result<()> {
+    let mut marked = Problems::new();
+    for warning in warnings.sorted() {
+        let message = format!("warning: {}", warning.message);
+        marked.push(Problem { message, ..warning.clone() });
+    }
+    write!(err, "{}", marked.render(source))
 }
 
 /// Compiles without a gateway around it.
@@ -138,20 +151,21 @@ fn report(
             let _ = writeln!(err, "{}: {} wrong", source.name(), count(problems.len()));
         }
         Format::Json => {
-            let list: Vec<_> = problems
-                .sorted()
-                .into_iter()
-                .map(|problem| {
-                    serde_json::json!({
-                        "place": source.place(problem.span.as_ref()),
-                        "message": problem.message,
-                        "help": problem.help,
-                    })
-                })
-                .collect();
+            let list = as_json(source, problems);
             let _ = writeln!(out, "{}", serde_json::json!({ "problems": list }));
         }
     }
+}
+
+fn as_json(source: &Source, problems: &Problems) -> Vec<serde_json::Value> {
+    let shown = |problem: &Problem| {
+        serde_json::json!({
+            "place": source.place(problem.span.as_ref()),
+            "message": problem.message,
+            "help": problem.help,
+        })
+    };
+    problems.sorted().into_iter().map(shown).collect()
 }
 
 fn several(count: usize, what: &str) -> String {

@@ -154,6 +154,14 @@ pub struct Config {
     pub identity: Identity,
 }
 
+impl Config {
+    /// What is allowed and may surprise; for `postern check` and the log.
+    #[must_use]
+    pub fn warnings(&self) -> Problems {
+        validate::warnings(self)
+    }
+}
+
 /// A default: a value that stands nowhere in the file.
 fn unplaced<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)

@@ -54,6 +54,13 @@ pub(super) fn validate(config: &Config, declared: &Declared, problems: &mut Prob
     }
 }
 
+/// What is allowed and may surprise.
+pub(super) fn warnings(config: &Config) -> Problems {
+    let mut warnings = Problems::new();
+    revocation::warn(config, &mut warnings);
+    warnings
+}
+
 /// Sizes and times between what works and what is absurd.
 fn bounds(config: &Config, problems: &mut Problems) {
     let limits = &config.limits;

@@ -3,10 +3,11 @@
 
 use http::StatusCode;
 
+use super::endpoint::unavailable;
 use super::measure::Measure;
 use super::record::Record;
 use super::{Rejection, Trip};
-use crate::observe::audit::{Event, Kind, Outcome};
+use crate::observe::audit::{Audit, Event, Kind, Outcome};
 use crate::stream::Why;
 
 /// The event, where there is an audit log and the refusal is one of the person or the token (401,
@@ -41,6 +42,28 @@ pub(super) fn event(trip: &Trip, rejection: &Rejection) -> Option<Event> {
         event = event.detail("cause", cause.reason());
     }
     Some(with_caller(event, &trip.ending.as_ref()?.measure))
+}
+
+/// Writes it down. A client that was not accepted at one of OAuth's endpoints (`of_client`) is told
+/// so once the line is on disk: which secret is right must not show by who gets 503. Everybody else
+/// only hands it over: a flood of requests must not cost a trip to the disk each.
+///
+/// # Errors
+///
+/// 503.
+pub(super) async fn write_down(
+    audit: Audit,
+    event: Event,
+    of_client: bool,
+) -> Result<(), Rejection> {
+    if !of_client {
+        audit.note(event).await;
+        return Ok(());
+    }
+    audit.record_refusal(event).await.map_err(|error| {
+        tracing::error!(%error, "a client's refusal was not written down");
+        unavailable("audit_unavailable")
+    })
 }
 
 /// Whether a login or a refresh was refused: that is an event of its own, which knows more.

@@ -126,12 +126,16 @@ pub async fn handle(
     let mut trip = Trip::begin(worker, connection, &parts);
     let mut response = match take(&mut trip, parts, body).await {
         Ok(response) => response,
-        Err(rejection) => {
+        Err(mut rejection) => {
             trip.note_refusal(&rejection);
             if let Some(denial) = denial::event(&trip, &rejection) {
-                let audit = trip.worker.gateway.audit.clone();
+                let (audit, of_client) = (trip.worker.gateway.audit.clone(), rejection.of_client());
                 // Boxed: requests that are let on carry none of it.
-                Box::pin(async move { audit.note(denial).await }).await;
+                let written = Box::pin(denial::write_down(audit, denial, of_client)).await;
+                if let Err(unwritten) = written {
+                    rejection = unwritten;
+                    trip.note_refusal(&rejection);
+                }
             }
             rejection.answer(&method, trip.request_id.to_str().unwrap_or_default())
         }

@@ -178,6 +178,12 @@ impl Rejection {
         )
     }
 
+    /// Whether it is about a client that has not proved who it is (RFC 6749 §5.2).
+    #[must_use]
+    pub fn of_client(&self) -> bool {
+        matches!(self, Self::OAuth(refusal) if refusal.status == StatusCode::UNAUTHORIZED)
+    }
+
     /// A stable word for the log; from a fixed list.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -290,7 +296,7 @@ impl Rejection {
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
             // RFC 6749 §5.2: an OAuth client says who it is.
-            Self::OAuth(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Some(BASIC),
+            Self::OAuth(_) if self.of_client() => Some(BASIC),
             Self::NotAccepted(_) | Self::NoToken => Some(BEARER),
             Self::NoSession(refusal) if refusal.login.is_some() => None,
             Self::NoSession(refusal) if refusal.reason == "no_token" => Some(BEARER),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::ended::Endings;
+use super::start::warn_of;
 use super::watch_files::WatchedFiles;
 use super::{accounts, audit, environment, store};
 use crate::blocklist::Blocklist;
@@ -152,6 +153,7 @@ impl Reloader {
         let files = WatchedFiles::of(&config, &source);
         let snapshot = self.compile(&config, &source).await?;
         let users = self.new_accounts(&config, &source).await?;
+        warn_of(&config, &source);
         for section in fixed_sections(&self.config, &config) {
             tracing::warn!("a change of {section} takes effect at the next start");
         }

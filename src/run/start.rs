@@ -69,6 +69,7 @@ pub(super) async fn prepare(
     let Understood { snapshot, settings, users, audit_key, admin_secret } =
         understand(config, context)
             .map_err(|problems| Error::Configuration(problems.render(source)))?;
+    warn_of(config, source);
     let state =
         State::open(&source.resolve(config.state.dir.get_ref())).map_err(|error| failed(&error))?;
     let (audit, audit_writer) = audit::open_with(audit_key, config, source, state.dir())?;
@@ -136,6 +137,13 @@ fn understand(config: &Config, context: Context<'_>) -> Result<Understood, Probl
             problems.extend(more);
             Err(problems)
         }
+    }
+}
+
+/// What is allowed and may surprise.
+pub(super) fn warn_of(config: &Config, source: &Source) {
+    for warning in config.warnings().sorted() {
+        tracing::warn!("{}: {}", source.place(warning.span.as_ref()), warning.message);
     }
 }
 

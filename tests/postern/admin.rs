@@ -5,8 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::issuing;
 use crate::harness::keys::Key;
+use crate::harness::redis::Redis;
 use crate::harness::setup::Setup;
+use crate::harness::soon;
 use crate::harness::tokens::Token;
 use crate::harness::upstream::Upstream;
 
@@ -121,7 +124,7 @@ fn the_secret_is_made_once_and_only_its_owner_reads_it() {
     let dir = gateway.kill();
     let gateway = Gateway::start_in(dir, &setup);
     assert_eq!(gateway.admin_secret(), secret, "the same after a restart");
-    crate::harness::soon("the start is logged", || gateway.output().contains("listening"));
+    soon("the start is logged", || gateway.output().contains("listening"));
     assert!(!gateway.output().contains(&secret));
 }
 
@@ -165,4 +168,30 @@ fn the_health_listener_serves_health_alone() {
         assert!([404, 405].contains(&answer.status), "{path}: {}", answer.status);
     }
     app.saw_nothing("the health listener");
+}
+
+/// RFC 9110 §15.6.4: whoever automates revocations learns when to try again.
+#[test]
+fn what_is_unavailable_says_when_to_come_back() {
+    let app = Upstream::start();
+    let mut redis = Redis::start();
+    let gateway = Gateway::start(&issuing::setup(&app).redis(&redis));
+    let entry =
+        gateway.revoke(&json!({"jti": "a", "of_issuer": issuing::ISSUER})).expect(201).json();
+    let id = entry["id"].as_str().unwrap();
+    let sid = issuing::client(&gateway).login("alice").sid();
+    redis.kill();
+    let mut create = gateway.admin_request("POST", "/revocations");
+    create = create.json(&json!({"jti": "b", "of_issuer": issuing::ISSUER}));
+    for (what, request) in [
+        ("revoking", create),
+        ("listing", gateway.admin_request("GET", "/revocations")),
+        ("lifting", gateway.admin_request("DELETE", &format!("/revocations/{id}"))),
+        ("sessions", gateway.admin_request("GET", "/sessions?sub=alice")),
+        ("ending", gateway.admin_request("DELETE", &format!("/sessions/{sid}"))),
+    ] {
+        let mut answer = None;
+        soon(what, || answer.insert(request.send()).status == 503);
+        assert_eq!(answer.unwrap().header("retry-after"), Some("1"), "{what}");
+    }
 }

@@ -184,6 +184,7 @@ fn nothing_changes_while_it_cannot_be_written() {
     limit_file_sizes(&gateway, Some(size + 100));
     for _ in 0..3 {
         let answer = gateway.revoke(&json!({"jti": "during"})).expect(503);
+        assert_eq!(answer.header("retry-after"), Some("1"));
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("audit log") && detail.contains("nothing was revoked"), "{detail}");
     }

@@ -6,9 +6,11 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::harness::gateway::{refuses_to_start, run};
+use crate::harness::gateway::{Gateway, refuses_to_start, run};
+use crate::harness::issuing;
 use crate::harness::keys::Key;
 use crate::harness::setup::Setup;
+use crate::harness::soon;
 use crate::harness::upstream::Upstream;
 
 fn check(setup: &Setup) -> Output {
@@ -30,6 +32,41 @@ fn good() -> Setup {
 fn good_files_pass() {
     let output = check(&good());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+/// What is allowed and may surprise is said, offline, at the start and at a reload: a logout that is
+/// answered 204 ends no access token where nobody looks.
+#[test]
+fn a_blocklist_that_nobody_asks_is_warned_of() {
+    let app = Upstream::start();
+    let off = |setup: Setup| setup.set("revocation", "check", "\"off\"");
+    for (setup, word) in [
+        (off(Setup::standard(&app)), "a revoked token works until it expires"),
+        (off(issuing::setup(&app)), "after a logout or a revocation the access token works until"),
+    ] {
+        let output = check(&setup);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let places = said.lines().next().unwrap().split_once(": warning: ").expect(&said);
+        assert!(places.0.starts_with("postern.toml:") && places.1.contains(word), "{said}");
+        let dir = TempDir::new().unwrap();
+        setup.write(dir.path());
+        let json = ["check", "--config", "postern.toml", "--format", "json"];
+        let said: serde_json::Value = serde_json::from_slice(&run(&dir, &json, "").stdout).unwrap();
+        assert_eq!(said["problems"], serde_json::json!([]));
+        assert!(said["warnings"][0]["message"].as_str().unwrap().contains(word), "{said}");
+        let gateway = Gateway::start(&setup);
+        assert!(gateway.stderr().text().contains(word), "at the start");
+    }
+    let gateway = Gateway::start(&issuing::setup(&app));
+    assert!(!gateway.stderr().text().contains("check is off"));
+    gateway.reload(&off(issuing::setup(&app))).expect(200);
+    soon("a warning", || gateway.stderr().text().contains("only the next refresh is refused"));
+    let client = issuing::client(&gateway);
+    let tokens = client.login("alice");
+    client.logout(&tokens.access).expect(204);
+    assert_eq!(client.call(&tokens.access), 200, "as the warning says");
+    client.refresh(&tokens.refresh).refused(401);
 }
 
 /// Name, configuration, and a word that the message must have.
@@ -270,7 +307,7 @@ fn what_a_start_would_refuse_is_told_before() {
 #[test]
 fn a_users_file_that_others_may_read_is_told_before() {
     let app = Upstream::start();
-    let setup = crate::harness::issuing::setup(&app);
+    let setup = issuing::setup(&app);
     let dir = TempDir::new().unwrap();
     setup.write(dir.path());
     let check = || run(&dir, &["check", "--config", "postern.toml"], "");

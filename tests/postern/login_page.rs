@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::audit::{audited, log};
+use crate::audit::{audited, limit_file_sizes, log};
 use crate::harness::client::{Answer, Request};
 use crate::harness::gateway::Gateway;
 use crate::harness::person::{
     CSRF, ORIGIN, PASSWORD, Person, SESSION, cookie_of, setup, try_log_in,
 };
+use crate::harness::redis::Redis;
 use crate::harness::upstream::Upstream;
 use crate::harness::{each, soon};
 
@@ -312,4 +313,28 @@ fn the_audit_log_has_what_pages_are_refused() {
         assert_eq!(denials[0][name], value, "{name} in {denials:?}");
     }
     assert_eq!(of("login").len(), 1);
+}
+
+/// CWE-204: while the audit log takes no lines, a person is told the same whatever was typed.
+#[test]
+fn a_full_disk_shows_one_page() {
+    let (app, redis) = (Upstream::start(), Redis::start());
+    let gateway = Gateway::start(&audited(setup(&app)).redis(&redis));
+    let pages: Vec<Page> = (0..4).map(|_| Page::open(&gateway, "")).collect();
+    let size = std::fs::metadata(gateway.dir.path().join("audit.log")).unwrap().len();
+    limit_file_sizes(&gateway, Some(size + 10));
+    let told: Vec<String> = pages
+        .iter()
+        .zip(["wrong", PASSWORD, "wrong", PASSWORD])
+        .map(|(page, password)| {
+            let fields = [("username", "alice"), ("password", password)];
+            let answer = page.send(&gateway, &fields).expect(503);
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert_eq!(cookie_of(&answer, SESSION), None);
+            let html = answer.text();
+            html.lines().filter(|line| !line.contains("csrf_token")).collect()
+        })
+        .collect();
+    assert!(told[0].contains("role=\"alert\""), "{}", told[0]);
+    assert!(told.iter().all(|page| *page == told[0]), "{told:?}");
 }

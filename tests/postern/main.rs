@@ -23,6 +23,7 @@ mod apps;
 mod assertions;
 mod audit;
 mod audit_files;
+mod audit_logins;
 
 mod authorise;
 mod blocklist;

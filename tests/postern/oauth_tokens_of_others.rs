@@ -221,7 +221,8 @@ fn a_client_ends_its_own_tokens_alone() {
         ("billing", &external),
     ] {
         let answer = by(&gateway, id, "revoke", &[("token", token)]);
-        refused(answer, 400, "unauthorized_client");
+        let said = refused(answer, 400, "unauthorized_client").json();
+        assert_eq!(said["error_description"], "the client may not revoke this token");
     }
     for token in [&token, &external] {
         refused(post(&gateway, "revoke", &[("token", token)]).send(), 400, "unauthorized_client");

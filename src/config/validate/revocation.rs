@@ -14,6 +14,22 @@ const STALENESS_MAX: Duration = Duration::from_secs(60);
 /// Entries of about fifty bytes each.
 const ENTRIES_MAX: u32 = 20_000_000;
 
+/// `check = "off"` is the operator's to choose, but nothing at run time would say what it costs.
+pub(super) fn warn(config: &Config, warnings: &mut Problems) {
+    let check = &config.revocation.check;
+    if *check.get_ref() != Check::Off {
+        return;
+    }
+    let message = if config.issuing.is_some() {
+        "[revocation] check is off: after a logout or a revocation the access token works until it \
+         expires; only the next refresh is refused"
+    } else {
+        "[revocation] check is off: a revoked token works until it expires"
+    };
+    let warning = Problem::at(check.span(), message);
+    warnings.push(warning.help("write check = \"every-request\", or leave it out"));
+}
+
 pub(super) fn validate(config: &Config, problems: &mut Problems) {
     let revocation = &config.revocation;
     let staleness = revocation.max_staleness.get_ref().get();

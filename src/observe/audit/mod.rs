@@ -2,8 +2,9 @@
 //! and whose every line vouches for the one before (an HMAC chain; [`verify`] checks it).
 //!
 //! It must never lose an event silently: a change waits until its line is on disk and is refused
-//! when it cannot be, a denial waits for room in the queue, and what could not be written is
-//! counted in a line of its own. It must never hold a token.
+//! when it cannot be, and so does the answer to whoever showed a credential that is not accepted; a
+//! denial waits for room in the queue, and what could not be written is counted in a line of its
+//! own. It must never hold a token.
 
 pub mod chain;
 mod event;
@@ -34,7 +35,7 @@ use self::writer::{Condition, Means, Message, Urgent, Writer};
 
 /// Events that may wait for the writer; more make whoever has them wait.
 const QUEUE_EVENTS: usize = 4096;
-/// Changes that may wait for the writer.
+/// Changes, and refusals that somebody waits for, on their way to the writer.
 const QUEUE_CHANGES: usize = 256;
 /// How long a denial waits for room. Then it is counted as missed, and its request goes on to be
 /// denied.
@@ -140,12 +141,25 @@ impl Audit {
     /// [`Unwritten`]: nothing of what the event says may be done, or told as done. When the disk
     /// does not answer for five seconds, too; the line may still come to be written then.
     pub async fn record(&self, event: Event) -> Result<(), Unwritten> {
-        self.urgent(|told| Urgent::Change(Message::now(event), told)).await
+        self.urgent(Missed(None), |told| Urgent::Line(Message::change(event), told)).await
+    }
+
+    /// Writes down that something was refused; when this returns `Ok`, the line is on disk. Unlike
+    /// a change, it has happened: what cannot be written now is written when it can be, and what
+    /// finds no room is counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Unwritten`]: the answer must not tell what was decided.
+    pub async fn record_refusal(&self, event: Event) -> Result<(), Unwritten> {
+        // Also when whoever waits here goes away.
+        let missed = Missed(self.0.as_ref().map(|shared| &*shared.condition));
+        self.urgent(missed, |told| Urgent::Line(Message::now(event), told)).await
     }
 
     /// Hands an event to the writer, waiting for room while the queue is full. For what has
-    /// happened already and for refusals. An event that finds no room is counted, and the count
-    /// is written.
+    /// happened already and for refusals that tell a guesser nothing. An event that finds no room
+    /// is counted, and the count is written.
     pub async fn note(&self, event: Event) {
         let Some(shared) = &self.0 else { return };
         let message = Message::now(event);
@@ -170,7 +184,7 @@ impl Audit {
     ///
     /// When there can be no new file; the old one is gone on with.
     pub async fn reopen(&self) -> Result<(), Unwritten> {
-        self.urgent(Urgent::Reopen).await
+        self.urgent(Missed(None), Urgent::Reopen).await
     }
 
     /// Ends the log: what is queued is still written, what comes later is not.
@@ -178,6 +192,17 @@ impl Audit {
         if let Some(shared) = &self.0 {
             drop(shared.urgent.send(Urgent::Close).await);
         }
+    }
+
+    /// Whether a line may be expected to be taken. Not while the last attempt went wrong and the
+    /// writer tries again by itself; after that, whoever comes is the next attempt.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        self.0.as_ref().is_none_or(|shared| {
+            let condition = &shared.condition;
+            !(condition.failing.load(Ordering::Acquire)
+                && condition.tries_again.load(Ordering::Acquire))
+        })
     }
 
     /// How it stands; `None` when it is off.
@@ -192,6 +217,7 @@ impl Audit {
 
     async fn urgent(
         &self,
+        mut missed: Missed<'_>,
         what: impl FnOnce(oneshot::Sender<Result<(), Unwritten>>) -> Urgent,
     ) -> Result<(), Unwritten> {
         let Some(shared) = &self.0 else { return Ok(()) };
@@ -199,10 +225,18 @@ impl Audit {
         let gone = || Unwritten("its writer has ended".to_owned());
         let answered = async {
             shared.urgent.send(what(told)).await.map_err(|_| gone())?;
+            missed.0 = None;
             answer.await.map_err(|_| gone())?
         };
         let answered = tokio::time::timeout(DISK_WAIT, answered).await;
-        answered.unwrap_or_else(|_| Err(Unwritten("its disk does not answer".to_owned())))
+        answered.unwrap_or_else(|_| {
+            // The writer itself cannot say it: it is waiting, too.
+            shared.condition.tries_again.store(true, Ordering::Release);
+            if !shared.condition.failing.swap(true, Ordering::AcqRel) {
+                tracing::error!("the audit log's disk does not answer; changes are refused");
+            }
+            Err(Unwritten("its disk does not answer".to_owned()))
+        })
     }
 }
 

@@ -350,6 +350,11 @@ async fn what_is_missed_is_counted() {
     drop(tokio::time::timeout(Duration::from_secs(1), audit.note(event(2))).await);
     assert_eq!(condition.missed.load(Ordering::Relaxed), 2);
     assert_eq!(audit.status(), Some(Status { up: true, missed: 2 }));
+    // A refusal on its way to the writer is the writer's; one that finds no room is counted.
+    for missed in [2, 3] {
+        drop(tokio::time::timeout(Duration::from_secs(1), audit.record_refusal(event(3))).await);
+        assert_eq!(condition.missed.load(Ordering::Relaxed), missed);
+    }
 }
 
 /// A disk that hangs (a dead network drive) refuses changes; it does not hold up who makes them,
@@ -359,11 +364,16 @@ async fn a_disk_that_hangs_holds_up_nobody_for_long() {
     let (urgent, _changes) = mpsc::channel(1);
     let (notes, _noted) = mpsc::channel(1);
     let audit = Audit(Some(Arc::new(Shared { urgent, notes, condition: Arc::default() })));
+    assert_eq!(audit.status().map(|status| status.up), Some(true));
     for what in ["the disk", "room"] {
         let begun = tokio::time::Instant::now();
         audit.record(event(0)).await.unwrap_err();
         assert_eq!(begun.elapsed(), DISK_WAIT, "{what}");
+        audit.record_refusal(event(0)).await.unwrap_err();
+        assert_eq!(begun.elapsed(), 2 * DISK_WAIT, "{what}");
     }
+    assert_eq!(audit.status().map(|status| status.up), Some(false), "and it is seen");
+    assert!(!audit.takes_lines());
     audit.reopen().await.unwrap_err();
 }
 

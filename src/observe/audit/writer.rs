@@ -30,6 +30,8 @@ const SYNC_AFTER: Duration = Duration::from_millis(50);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Lines of one group.
 const GROUP_MAX: usize = 1024;
+/// Events that stay to be written; more are counted.
+const LEFT_MAX: usize = 2 * GROUP_MAX;
 /// The form of the lines, in each file's first line.
 const FORMAT: u64 = 1;
 
@@ -41,6 +43,8 @@ type Told = oneshot::Sender<Result<(), Unwritten>>;
 pub(super) struct Condition {
     /// The last attempt to write went wrong.
     pub(super) failing: AtomicBool,
+    /// The writer has something to try again by itself.
+    pub(super) tries_again: AtomicBool,
     /// Events that were not written, and are not yet written down as missed.
     pub(super) missed: AtomicU64,
     /// The same since the start.
@@ -52,6 +56,8 @@ pub(super) struct Condition {
 pub(super) struct Message {
     pub(super) event: Event,
     pub(super) at: SystemTime,
+    /// Whether it has happened whatever the disk says, so that it stays to be written.
+    pub(super) stays: bool,
 }
 
 /// What must not wait behind denials.
@@ -59,8 +65,8 @@ pub(super) struct Message {
 pub(super) enum Urgent {
     /// Write everything and end.
     Close,
-    /// A change; whoever makes it waits.
-    Change(Message, Told),
+    /// A change or a refusal; somebody waits for the line.
+    Line(Message, Told),
     /// The file may have been moved away: look, and begin a new one.
     Reopen(Told),
 }
@@ -168,7 +174,7 @@ impl Writer {
         while let Some(urgency) = next {
             match urgency {
                 Urgent::Close => return true,
-                Urgent::Change(message, told) => waiting.push((message, told)),
+                Urgent::Line(message, told) => waiting.push((message, told)),
                 Urgent::Reopen(told) => drop(told.send(self.reopen().map_err(Unwritten))),
             }
             next = if waiting.len() < GROUP_MAX { urgent.try_recv().ok() } else { None };
@@ -178,15 +184,12 @@ impl Writer {
 
     /// Writes what is there, and brings it to disk when somebody waits or when it is time.
     fn write(&mut self, waiting: Vec<(Message, Told)>) {
-        let (changes, told): (Vec<Message>, Vec<Told>) = waiting.into_iter().unzip();
+        let (waited_for, told): (Vec<Message>, Vec<Told>) = waiting.into_iter().unzip();
         let mut messages = std::mem::take(&mut self.left);
-        let notes = messages.len();
-        messages.extend(changes);
+        messages.extend(waited_for);
         let mut result = if messages.is_empty() { Ok(()) } else { self.append(&messages) };
         if result.is_err() {
-            // The changes are told; what has happened stays to be written.
-            messages.truncate(notes);
-            self.left = messages;
+            self.leave(messages);
         } else if !messages.is_empty() {
             self.sync_by.get_or_insert_with(|| Instant::now() + SYNC_AFTER);
         }
@@ -196,6 +199,8 @@ impl Writer {
             let synced = self.sync();
             result = result.and(synced);
         }
+        let again = !self.left.is_empty() || self.sync_by.is_some();
+        self.means.condition.tries_again.store(again, Ordering::Release);
         // A line that was taken is no good sign yet: the disk has to say so.
         if result.is_err() || self.sync_by.is_none() {
             self.note_condition(&result);
@@ -209,12 +214,25 @@ impl Writer {
         }
     }
 
+    /// After lines that could not be written: whoever makes a change is told, what has happened
+    /// stays, and what there is no room for is counted.
+    fn leave(&mut self, mut messages: Vec<Message>) {
+        messages.retain(|message| message.stays);
+        let surplus = messages.len().saturating_sub(LEFT_MAX);
+        messages.truncate(LEFT_MAX);
+        let surplus = u64::try_from(surplus).unwrap_or(u64::MAX);
+        self.means.condition.missed.fetch_add(surplus, Ordering::AcqRel);
+        self.means.condition.missed_ever.fetch_add(surplus, Ordering::Relaxed);
+        self.left = messages;
+    }
+
     /// Appends lines, all or none, and moves the chain on.
     fn append(&mut self, messages: &[Message]) -> io::Result<()> {
         let missed = self.means.condition.missed.swap(0, Ordering::AcqRel);
         let missing = (missed > 0).then(|| Message {
             event: Event::new(Kind::Missed, Outcome::Failed).detail("count", missed),
             at: messages.last().map_or(SystemTime::UNIX_EPOCH, |message| message.at),
+            stays: false,
         });
         let (mut lines, mut seq, mut mac) = (Vec::new(), self.head.seq, self.head.mac);
         // The number missed comes last: a file's first line is the one that opens it.
@@ -369,7 +387,12 @@ impl Message {
     /// An event that happens now.
     #[allow(clippy::disallowed_methods, reason = "a line's time stamp decides nothing")]
     pub(super) fn now(event: Event) -> Self {
-        Self { event, at: SystemTime::now() }
+        Self { event, at: SystemTime::now(), stays: true }
+    }
+
+    /// A change, which is not made without its line.
+    pub(super) fn change(event: Event) -> Self {
+        Self { stays: false, ..Self::now(event) }
     }
 }
 

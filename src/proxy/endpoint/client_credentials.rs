@@ -232,12 +232,16 @@ async fn record(
     })
 }
 
+/// A refusal, written down before it is told; 503 when it cannot be.
 async fn refused(trip: &Trip, client: &Client, rejection: Rejection) -> Rejection {
-    let audit = &trip.worker.gateway.audit;
-    if audit.is_on() {
-        audit.note(event(trip, client, Outcome::Refused).reason(rejection.reason())).await;
+    let event = event(trip, client, Outcome::Refused).reason(rejection.reason());
+    match trip.worker.gateway.audit.record_refusal(event).await {
+        Ok(()) => rejection,
+        Err(error) => {
+            tracing::error!(client = &*client.id, %error, "a refusal was not written down");
+            unavailable("audit_unavailable")
+        }
     }
-    rejection
 }
 
 fn event(trip: &Trip, client: &Client, outcome: Outcome) -> Event {

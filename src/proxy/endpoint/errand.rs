@@ -20,6 +20,9 @@ use crate::policy::{Issuing, LOCAL, Snapshot};
 use crate::proxy::{Rejection, Trip, Worker};
 use crate::time::UnixTime;
 
+/// What nobody may be told without its line in the audit log.
+const UNWRITTEN: Rejection = Rejection::Unavailable("audit_unavailable");
+
 /// One request that changes something.
 #[derive(Clone)]
 pub(in crate::proxy) struct Errand {
@@ -91,11 +94,40 @@ impl Errand {
         self.worker.gateway.audit.record(event).await.map_err(|error| {
             let request_id = &*self.request_id;
             tracing::error!(request_id, %error, "an event of issuing was not written down");
-            Rejection::Unavailable("audit_unavailable")
+            UNWRITTEN
         })
     }
 
-    /// Writes a line about something that was refused.
+    /// Writes down that a credential was not accepted, and waits until the line is on disk. The
+    /// same 503 as for one that is good otherwise: which it was would be told by the other answer.
+    ///
+    /// # Errors
+    ///
+    /// 503.
+    pub(in crate::proxy) async fn record_refusal(&self, event: Event) -> Result<(), Rejection> {
+        self.worker.gateway.audit.record_refusal(event).await.map_err(|error| {
+            let request_id = &*self.request_id;
+            tracing::error!(request_id, %error, "a refusal was not written down");
+            UNWRITTEN
+        })
+    }
+
+    /// Nothing is judged while the log is known not to take lines: the answer would be 503 in any
+    /// case, and its time would tell what was found out. `event` is the refusal, whose line is what
+    /// the log is tried with.
+    ///
+    /// # Errors
+    ///
+    /// 503.
+    pub(in crate::proxy) async fn may_judge(&self, event: Event) -> Result<(), Rejection> {
+        if self.worker.gateway.audit.takes_lines() {
+            return Ok(());
+        }
+        self.note(event.reason(UNWRITTEN.reason())).await;
+        Err(UNWRITTEN)
+    }
+
+    /// Writes a line about something that was refused without a look at what was shown.
     pub(in crate::proxy) async fn note(&self, event: Event) {
         let audit = &self.worker.gateway.audit;
         if audit.is_on() {

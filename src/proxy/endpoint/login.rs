@@ -13,7 +13,7 @@ use super::{Call, browser};
 use crate::body::Body;
 use crate::issuer::account::{Account, AccountsUnavailable, Attempt, Refused};
 use crate::issuer::{Began, Issued, NewLogin, Rights};
-use crate::observe::audit::{Kind, Outcome};
+use crate::observe::audit::{Event, Kind, Outcome};
 use crate::policy::LOCAL;
 use crate::proxy::csrf::{self, CrossOrigin};
 use crate::proxy::measure::Decision;
@@ -71,12 +71,10 @@ pub(super) async fn log_in(
 ) -> Result<Tokens, Rejection> {
     let errand = Errand::of(trip, headers)?;
     let name = credentials.name.expose();
+    errand.may_judge(refusal(&errand, name)).await?;
     let attempts = match limits::may_log_in(&errand, name).await {
         Ok(attempts) => attempts,
-        Err(rejection) => {
-            refused(&errand, name, rejection.reason()).await;
-            return Err(rejection);
-        }
+        Err(rejection) => return Err(not_judged(&errand, name, rejection).await),
     };
     to_its_end(check_and_begin(errand, credentials, attempts, browser)).await
 }
@@ -95,14 +93,13 @@ async fn check_and_begin(
         Ok(Ok(account)) => account,
         Ok(Err(cause)) => {
             attempts.failed().await;
-            refused(&errand, name, word(cause)).await;
-            return Err(Rejection::NotAccepted("login_refused"));
+            return Err(refused(&errand, name, word(cause)).await);
         }
         Err(error) => {
             // Nobody guessed anything.
             attempts.not_made().await;
-            refused(&errand, name, "accounts_unavailable").await;
-            return Err(unasked(&errand, error));
+            let rejection = unasked(&errand, error);
+            return Err(not_judged(&errand, name, rejection).await);
         }
     };
     attempts.succeeded().await;
@@ -118,7 +115,7 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
     let began = errand.families.begin(login, errand.trace(), now).await;
     let issued = match began.map_err(|error| errand.unavailable(&error))? {
         Began::Issued(issued) => *issued,
-        Began::Revoked(_) => return Err(revoked(errand, &subject).await),
+        Began::Revoked(_) => return Err(refused(errand, &subject, "revoked").await),
     };
     for displaced in &issued.displaced {
         // It has ended; that everybody hears of it must not keep somebody else out.
@@ -131,17 +128,20 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
     // have come before this one began.
     let accounts = errand.worker.gateway.authorization_server.accounts();
     let handed = if accounts.is_none_or(|accounts| accounts.stands(&name, &subject)) {
-        match errand.record(event).await {
+        match errand.record(event.clone()).await {
             Ok(()) => errand.tokens(issued, &rights, UnixTime::now()).await,
-            Err(unwritten) => Err(unwritten),
+            Err(unwritten) => {
+                // The password was right nevertheless; somebody will want to know.
+                errand.note(event.ended(Outcome::Failed).reason(unwritten.reason())).await;
+                Err(unwritten)
+            }
         }
     } else {
-        refused(errand, &name, word(Refused::Unknown)).await;
-        Err(Rejection::NotAccepted("login_refused"))
+        Err(refused(errand, &name, word(Refused::Unknown)).await)
     };
     let unused = match handed {
         Ok(Ok(tokens)) => return Ok(tokens),
-        Ok(Err(Issued { .. })) => revoked(errand, &subject).await,
+        Ok(Err(Issued { .. })) => refused(errand, &subject, "revoked").await,
         Err(rejection) => rejection,
     };
     if let Err(error) = errand.families.end(&sid, UnixTime::now()).await {
@@ -150,15 +150,21 @@ async fn begin(errand: &Errand, account: Account, browser: bool) -> Result<Token
     Err(unused)
 }
 
-async fn revoked(errand: &Errand, subject: &str) -> Rejection {
-    refused(errand, subject, "revoked").await;
-    Rejection::NotAccepted("login_refused")
+/// A failed login, of an unknown account too: its line with the cause is on disk, or the answer is
+/// the same 503 as for the right password.
+async fn refused(errand: &Errand, name: &str, cause: &str) -> Rejection {
+    let written = errand.record_refusal(refusal(errand, name).reason(cause)).await;
+    written.err().unwrap_or(Rejection::NotAccepted("login_refused"))
 }
 
-/// A failed login, of an unknown account too, with its cause.
-async fn refused(errand: &Errand, name: &str, cause: &str) {
-    let event = errand.event(Kind::Login, Outcome::Refused).issuer(LOCAL).subject(name);
-    errand.note(event.reason(cause)).await;
+/// A login whose password nobody looked at. A flood of these costs the disk nothing.
+async fn not_judged(errand: &Errand, name: &str, rejection: Rejection) -> Rejection {
+    errand.note(refusal(errand, name).reason(rejection.reason())).await;
+    rejection
+}
+
+fn refusal(errand: &Errand, name: &str) -> Event {
+    errand.event(Kind::Login, Outcome::Refused).issuer(LOCAL).subject(name)
 }
 
 /// The cause, for the audit log.

@@ -204,7 +204,7 @@ fn invalid(reason: &'static str, description: &'static str) -> Rejection {
 }
 
 /// 503 in OAuth's form.
-fn unavailable(reason: &'static str) -> Rejection {
+pub(super) fn unavailable(reason: &'static str) -> Rejection {
     let (status, error) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
     let description = "try again";
     Rejection::OAuth(Box::new(OAuthRefusal { status, error, description, reason }))

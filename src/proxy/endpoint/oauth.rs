@@ -23,6 +23,8 @@ pub(super) enum Code {
     InvalidTarget,
     /// 400: it may not use this grant.
     UnauthorizedClient,
+    /// 400: the token that it wants revoked is not its own (RFC 7009 §2.1).
+    UnauthorizedRevocation,
     /// 400: no such grant.
     UnsupportedGrantType,
     /// 400: such tokens cannot be revoked (RFC 7009 §2.2.1).
@@ -55,6 +57,9 @@ impl Code {
             }
             Self::UnauthorizedClient => {
                 (bad, "unauthorized_client", "the client may not use this grant")
+            }
+            Self::UnauthorizedRevocation => {
+                (bad, "unauthorized_client", "the client may not revoke this token")
             }
             Self::UnsupportedGrantType => {
                 (bad, "unsupported_grant_type", "refresh_token and client_credentials are offered")

@@ -54,6 +54,7 @@ pub(super) async fn exchange(
     errand: Errand,
     presented: Secret<String>,
 ) -> Result<Tokens, Rejection> {
+    may_judge(&errand).await?;
     let found = errand.families.find(presented.expose()).await;
     let login = match found.map_err(|error| errand.unavailable(&error))? {
         Ok(login) => login,
@@ -70,6 +71,16 @@ pub(super) async fn exchange(
         Rotation::Refused(why) => Err(refused(&errand, Some(&login), why.reason()).await),
         Rotation::Reused { login, .. } => Err(reused(&errand, &login).await),
     }
+}
+
+/// Nothing is rotated while the log takes no lines: whoever has the token would not get the next
+/// one, and could be taken for a thief later.
+///
+/// # Errors
+///
+/// 503.
+pub(in crate::proxy) async fn may_judge(errand: &Errand) -> Result<(), Rejection> {
+    errand.may_judge(errand.event(Kind::Refresh, Outcome::Refused).issuer(LOCAL)).await
 }
 
 /// What the account may do now; `None` when it is gone or disabled.
@@ -130,11 +141,11 @@ pub(in crate::proxy) async fn hand_out(
 
 /// The account is gone or disabled: so is the session.
 pub(in crate::proxy) async fn gone(errand: &Errand, login: &Login) -> Rejection {
-    drop(refused(errand, Some(login), "account_gone").await);
-    match end(errand, login, "the account is gone or disabled").await {
-        Ok(()) => Rejection::NotAccepted("account_gone"),
-        Err(unavailable) => unavailable,
-    }
+    let refusal = Rejection::NotAccepted("account_gone");
+    let event = errand.event_of(Kind::Refresh, Outcome::Refused, login);
+    let written = errand.record_refusal(event.reason(refusal.reason())).await;
+    let ended = end(errand, login, "the account is gone or disabled").await;
+    written.and(ended).err().unwrap_or(refusal)
 }
 
 /// Ends a session here and on every gateway.
@@ -165,7 +176,7 @@ pub(in crate::proxy) async fn reused(errand: &Errand, login: &Login) -> Rejectio
     }
 }
 
-/// A refusal, written down.
+/// A refusal, written down before it is told; 503 when it cannot be.
 pub(in crate::proxy) async fn refused(
     errand: &Errand,
     login: Option<&Login>,
@@ -175,6 +186,6 @@ pub(in crate::proxy) async fn refused(
         Some(login) => errand.event_of(Kind::Refresh, Outcome::Refused, login),
         None => errand.event(Kind::Refresh, Outcome::Refused).issuer(LOCAL),
     };
-    errand.note(event.reason(reason)).await;
-    Rejection::NotAccepted(reason)
+    let written = errand.record_refusal(event.reason(reason)).await;
+    written.err().unwrap_or(Rejection::NotAccepted(reason))
 }

@@ -243,19 +243,21 @@ impl Order {
 
     async fn record(&self, event: Event) -> Result<(), Rejection> {
         let recorded = self.gateway.audit.record(event).await;
-        recorded.map_err(|error: Unwritten| {
-            let request_id = &*self.request_id;
-            tracing::error!(request_id, %error, "a revocation was not written down");
-            unavailable("audit_unavailable")
-        })
+        recorded.map_err(|error| self.not_written(&error))
+    }
+
+    fn not_written(&self, error: &Unwritten) -> Rejection {
+        let request_id = &*self.request_id;
+        tracing::error!(request_id, %error, "a revocation was not written down");
+        unavailable("audit_unavailable")
     }
 
     async fn not_its_own(&self) -> Rejection {
-        let audit = &self.gateway.audit;
-        if audit.is_on() {
-            audit.note(self.event().ended(Outcome::Refused).reason("client_token")).await;
+        let event = self.event().ended(Outcome::Refused).reason("client_token");
+        match self.gateway.audit.record_refusal(event).await {
+            Ok(()) => Code::UnauthorizedRevocation.because("client_token"),
+            Err(unwritten) => self.not_written(&unwritten),
         }
-        Code::UnauthorizedClient.because("client_token")
     }
 
     fn uncertain(&self, error: &crate::issuer::Unavailable) -> Rejection {

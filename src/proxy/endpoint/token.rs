@@ -68,7 +68,8 @@ async fn renew(
     if let Ok(login) = &found {
         if login.client != asker.id(&errand.issuing.client_id) {
             let event = errand.event_of(Kind::Refresh, Outcome::Refused, login);
-            errand.note(event.reason("refresh_client")).await;
+            let written = errand.record_refusal(event.reason("refresh_client")).await;
+            written.map_err(in_oauth_words)?;
             return Err(Code::InvalidGrant.because("refresh_client"));
         }
         unchanged(&errand, login, parameters)?;

@@ -130,6 +130,7 @@ impl Renewal {
         if let Some(kept) = self.standing(&session, now) {
             return Ok(kept);
         }
+        refresh::may_judge(errand).await?;
         let found = errand.families.login_of(&session).await;
         let login = match found.map_err(|error| errand.unavailable(&error))? {
             Ok(login) => login,

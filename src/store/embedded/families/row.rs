@@ -133,6 +133,8 @@ impl Row {
         if rotation.previous != step.presented || !same_client || age > terms.grace {
             return Judged::Reused;
         }
+        // Whole seconds, cut off on both sides: what is free may last up to a second longer, never
+        // shorter. A second that ends between two tabs must not count against them.
         if age > FREE {
             if rotation.retries >= RETRIES_MAX {
                 return Judged::Reused;
