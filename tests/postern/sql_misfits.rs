@@ -147,7 +147,7 @@ fn check_online_looks_at_the_query() {
         (setup(&app), "CREATE TABLE users (id, email, password_hash)", "failed", "column `role`"),
         (setup(&app), "CREATE TABLE people (id)", "failed", "no such table: users"),
         (setup(&app), "", "failed", "app.db cannot be opened"),
-        (away, "", "failed", "no connection within the timeout"),
+        (away, "", "failed", "within the timeout"),
     ] {
         let (code, line, said) = check(&setup, statements);
         assert!(line.starts_with(outcome) && line.contains(word), "{line}");
