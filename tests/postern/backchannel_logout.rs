@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::log;
 use crate::harness::client::Answer;
 use crate::harness::gateway::Gateway;
 use crate::harness::keys::Key;
@@ -406,9 +407,8 @@ fn each_logout_is_in_the_audit_log() {
     not_accepted(send(&gateway, &sign(&by_revoked)));
     let mut events = Vec::new();
     soon("all are written", || {
-        let text = std::fs::read_to_string(gateway.dir.path().join("audit.log")).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        events = lines
+        events = log(&gateway.dir)
+            .into_iter()
             .filter(|line| line["event"] == "logout" || line["actor"] == "backchannel-logout")
             .collect();
         events.len() == 6
@@ -429,8 +429,10 @@ fn each_logout_is_in_the_audit_log() {
         let issuer = jti.map(|_| ISSUER);
         assert_eq!((&line["jti"], &line["issuer"]), (&json!(jti), &json!(issuer)), "{line}");
         assert_eq!(line["address"], "127.0.0.1");
+        let id = line["request_id"].as_str().unwrap();
+        soon("it is in the log", || gateway.stderr().text().contains(id));
         let said = gateway.stderr().text();
-        let said = said.lines().find(|said| said.contains(line["request_id"].as_str().unwrap()));
+        let said = said.lines().find(|said| said.contains(id));
         let said = said.expect("a line in the application log");
         assert!(said.contains("a logout token was refused") && said.contains(reason), "{said}");
         assert_eq!(said.contains("\"jti\""), jti.is_some(), "{said}");
