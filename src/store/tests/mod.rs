@@ -23,7 +23,9 @@ pub(crate) fn tcp(port: u16) -> Settings {
 }
 
 pub(crate) fn unix(server: &RedisServer) -> Settings {
-    Settings::new(Address::Unix { path: server.socket.clone() })
+    // A busy machine must not look like an outage of the store.
+    let timeout = Duration::from_secs(5);
+    Settings { timeout, ..Settings::new(Address::Unix { path: server.socket.clone() }) }
 }
 
 /// A token with a jti, an issuer and a subject.
