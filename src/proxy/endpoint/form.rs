@@ -36,12 +36,12 @@ impl Form {
     /// The value of the one parameter of this name; `None` when it is missing, there twice, or not
     /// text, or when the form is badly encoded. Other parameters are nobody's business.
     pub(super) fn only(&self, name: &str) -> Option<String> {
-        if self.is_well_encoded() { only(&self.0, name) } else { None }
+        if is_well_encoded(&self.0) { only(&self.0, name) } else { None }
     }
 
     /// Every parameter, in order; `None` when anything in it is not text, or badly encoded.
     pub(super) fn pairs(&self) -> Option<Vec<(String, Secret<String>)>> {
-        std::str::from_utf8(&self.0).ok().filter(|_| self.is_well_encoded())?;
+        std::str::from_utf8(&self.0).ok().filter(|_| is_well_encoded(&self.0))?;
         let pairs = form_urlencoded::parse(&self.0);
         // The decoder puts U+FFFD for what is not UTF-8.
         let text = |text: &str| !text.contains('\u{FFFD}');
@@ -50,16 +50,6 @@ impl Form {
             .map(|pair| (text(&pair.0) && text(pair.1.expose())).then_some(pair))
             .collect()
     }
-}
-
-impl Form {
-    /// Whether each `%` is followed by two hexadecimal digits: what others stand for is read in
-    /// several ways (CWE-436).
-    fn is_well_encoded(&self) -> bool {
-        let escapes = self.0.split(|byte| *byte == b'%').skip(1);
-        let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
-        escapes.into_iter().all(|rest| is_hex(rest.first()) && is_hex(rest.get(1)))
-    }
 
     /// Whether there is any parameter of this name.
     pub(super) fn has(&self, name: &str) -> bool {
@@ -67,7 +57,15 @@ impl Form {
     }
 }
 
-/// As [`Form::only`], of a form's bytes.
+/// Whether each `%` is followed by two hexadecimal digits: what others stand for is read in several
+/// ways (CWE-436).
+pub(super) fn is_well_encoded(text: &[u8]) -> bool {
+    let is_escape =
+        |rest: &[u8]| rest.get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    text.split(|byte| *byte == b'%').skip(1).all(is_escape)
+}
+
+/// As [`Form::only`], of a form's bytes, however they are encoded.
 pub(in crate::proxy) fn only(form: &[u8], name: &str) -> Option<String> {
     std::str::from_utf8(form).ok()?;
     let mut values = form_urlencoded::parse(form).filter(|(key, _)| key == name);

@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use super::form::is_well_encoded;
 use super::oauth::Code;
 use super::parameters::Parameters;
 use crate::proxy::Rejection;
@@ -86,11 +87,7 @@ fn basic(field: &[u8]) -> Option<(String, Secret<String>)> {
 
 /// A value of a form; `None` for an escape that is none, or for what is no text.
 fn decoded(value: &str) -> Option<String> {
-    let is_escape = |rest: &str| {
-        let digits = rest.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !value.split('%').skip(1).all(is_escape) {
+    if !is_well_encoded(value.as_bytes()) {
         return None;
     }
     let spaced = Zeroizing::new(value.replace('+', " "));
